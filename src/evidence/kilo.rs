@@ -1,0 +1,1 @@
+//! Kilo's own rules, as pure functions of Node objects. (to be written)
