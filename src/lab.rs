@@ -1,1 +1,3 @@
-//! (to be written)
+//! A whole mesh on one Linux machine, in namespaces of its own.
+
+pub mod namespace;
