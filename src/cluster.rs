@@ -1,1 +1,3 @@
-//! (to be written)
+//! Thin, typed Kubernetes: the objects, one watch, one lease.
+
+pub mod objects;

@@ -1,0 +1,124 @@
+//! A Node, read slimly: of some 20 KiB, the few hundred bytes that matter here.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use k8s_openapi::ClusterResourceScope;
+use k8s_openapi::api::core::v1::{NodeAddress, NodeCondition, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A Node without what nobody here reads: managed fields, foreign annotations, images, capacity.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SlimNode {
+    /// Name, uid, resourceVersion, labels, deletion timestamp and the annotations of Kilo, Tanist
+    /// and Flannel.
+    #[serde(deserialize_with = "slim_metadata")]
+    pub metadata: ObjectMeta,
+    /// The part of `spec` that matters.
+    #[serde(default)]
+    pub spec: NodeSpec,
+    /// The part of `status` that matters.
+    #[serde(default)]
+    pub status: NodeStatus,
+}
+
+/// The part of a Node's `spec` that matters.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    /// The pod range that Kilo reads: the first one only.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Option<String>,
+    /// The taints, or null.
+    pub taints: Option<Vec<Taint>>,
+    /// Whether it is cordoned.
+    pub unschedulable: Option<bool>,
+}
+
+/// The part of a Node's `status` that matters.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// Its addresses, or null.
+    pub addresses: Option<Vec<NodeAddress>>,
+    /// Its conditions, or null.
+    pub conditions: Option<Vec<NodeCondition>>,
+}
+
+impl SlimNode {
+    /// Returns the node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the value of an annotation, if it is there.
+    #[must_use]
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+}
+
+impl Resource for SlimNode {
+    type DynamicType = ();
+    type Scope = ClusterResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Node".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "nodes".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// The prefixes of the annotations that are kept.
+const KEPT: [&str; 3] = ["kilo.squat.ai/", "tanist.dev/", "flannel.alpha.coreos.com/"];
+
+/// Reads metadata without ever allocating its managed fields, the largest part of a Node.
+fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Slim {
+        name: Option<String>,
+        uid: Option<String>,
+        resource_version: Option<String>,
+        deletion_timestamp: Option<Time>,
+        labels: Option<BTreeMap<String, String>>,
+        annotations: Option<BTreeMap<String, String>>,
+    }
+
+    let slim = Slim::deserialize(deserializer)?;
+    let annotations = slim.annotations.map(|mut annotations| {
+        annotations.retain(|key, _| KEPT.iter().any(|prefix| key.starts_with(prefix)));
+        annotations
+    });
+
+    Ok(ObjectMeta {
+        name: slim.name,
+        uid: slim.uid,
+        resource_version: slim.resource_version,
+        deletion_timestamp: slim.deletion_timestamp,
+        labels: slim.labels,
+        annotations,
+        ..ObjectMeta::default()
+    })
+}
