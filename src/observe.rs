@@ -1,1 +1,6 @@
-//! (to be written)
+//! Makes evidence: sockets, kernel facts, and the one clock of a node.
+//!
+//! [`schedule`] says what to probe and when, and keeps the counts; it is pure. The other files are
+//! its hands and eyes.
+
+pub mod schedule;
