@@ -3,6 +3,7 @@
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A point in time in microseconds since this process (or simulation, or journal) began. It is
@@ -49,7 +50,18 @@ impl Sub<Duration> for Moment {
 
 /// Wall time in milliseconds since 1970-01-01 UTC, as objects in the cluster carry it.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(transparent)]
 pub struct UnixTime(pub i64);

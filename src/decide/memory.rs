@@ -1,0 +1,127 @@
+//! What has to survive the arbiter: stored in the location's object, so that the next arbiter
+//! goes on where this one stopped. Times are wall time here.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::trust::Trust;
+use crate::evidence::{NodeName, UnixTime};
+
+/// How many past moves are remembered: enough for the daily budget and for a person's first look.
+pub const MOVES_REMEMBERED: usize = 5;
+
+/// What has to survive the arbiter, for one location.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Memory {
+    /// Where the state machine stood.
+    pub trust: Trust<UnixTime>,
+    /// The number of the last inquest.
+    pub inquest: u64,
+    /// The incident in hand, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// The move in hand, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Move>,
+    /// The last moves, newest last.
+    pub moves: Vec<PastMove>,
+    /// How often the rest was doubled.
+    pub rests: u32,
+    /// Nodes that led and were replaced for a fault: they do not lead again until somebody
+    /// acknowledges the incident or they are shown to be sound.
+    pub quarantine: BTreeSet<NodeName>,
+    /// The last request of a person that was carried out or turned down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<String>,
+    /// The last incident that a person's acknowledgement was applied for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<String>,
+}
+
+/// A change of leader that is wished for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Move {
+    /// The incident that it belongs to.
+    pub incident: String,
+    /// Who leads now.
+    pub from: NodeName,
+    /// Who is to lead.
+    pub to: NodeName,
+    /// What calls for it.
+    pub cause: Cause,
+    /// Why, for people.
+    pub why: String,
+    /// What it costs, for people.
+    pub cost: String,
+    /// Members that the new leader is expected to serve, itself included.
+    pub serves: BTreeSet<NodeName>,
+    /// How many nodes the old leader served when it was decided.
+    pub served_before: u32,
+}
+
+/// What calls for a move.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The leader was convicted.
+    Verdict,
+    /// Kilo brought a convicted leader back.
+    Relapse,
+    /// A person asked.
+    Request,
+    /// A node is pinned.
+    Pin,
+    /// The move before it was not proven.
+    Revert,
+}
+
+impl Cause {
+    /// Tells whether nobody asked for it: only such moves count for rest and budget.
+    #[must_use]
+    pub const fn is_automatic(self) -> bool {
+        match self {
+            Self::Verdict | Self::Relapse | Self::Revert => true,
+            Self::Request | Self::Pin => false,
+        }
+    }
+}
+
+/// A move that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PastMove {
+    /// The incident that it belonged to.
+    pub incident: String,
+    /// Who led.
+    pub from: NodeName,
+    /// Who was to lead.
+    pub to: NodeName,
+    /// What called for it.
+    pub cause: Cause,
+    /// When it was decided.
+    pub at: UnixTime,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a move ended.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// Every served path passed twice.
+    Proven,
+    /// Not every path passed in time, but more nodes are served than before.
+    Better,
+    /// The new leader did not show in time that it forwards.
+    Unproven,
+    /// Nothing was written.
+    Refused,
+}

@@ -1,0 +1,60 @@
+//! The numbers that decisions are made by, each with its reason.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The numbers that decisions are made by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Policy {
+    /// How long a leader must stay convicted before it is replaced. A verdict has already been
+    /// tested by bursts, so it need not wait.
+    pub patience: Duration,
+    /// How long the answers to an inquest are waited for before it is held again. Three times what
+    /// a watch, a burst and a write take on a slow API server.
+    pub inquest: Duration,
+    /// How long the actor may take from the wish to the last annotation. The API's own time limit
+    /// for a hung write, twice.
+    pub write: Duration,
+    /// How long a new leader has to prove itself. A lost handshake costs 5 s, a crossing one 5 s
+    /// more, a stale session 15 s.
+    pub proof: Duration,
+    /// The same while members still report the old leader. One resync of Kilo (30 s) and a little.
+    pub longest_proof: Duration,
+    /// The rest after an automatic move. Each move resets every WireGuard session in the mesh.
+    pub rest: Duration,
+    /// What the rest doubles up to. A fault that keeps coming back needs a person.
+    pub longest_rest: Duration,
+    /// Automatic moves per location and day, those of one incident counted once. More is flapping.
+    pub daily_moves: u32,
+    /// The share of members, in percent, that a move must win back; at least one node.
+    pub least_gain_percent: u8,
+    /// How long a node whose Kilo agent started is left out, and how long after the API's return
+    /// nothing is decided. Each agent believes itself alone for up to a minute.
+    pub settle: Duration,
+    /// How long after the API's return nodes are waited for that do not check in again. Two
+    /// readiness windows of Kilo and one for a slow relist.
+    pub longest_return: Duration,
+    /// The loss, in percent, from which a node does not count as forwarding.
+    pub worst_loss_percent: u8,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            patience: Duration::ZERO,
+            inquest: Duration::from_secs(5),
+            write: Duration::from_secs(20),
+            proof: Duration::from_secs(20),
+            longest_proof: Duration::from_secs(40),
+            rest: Duration::from_secs(10 * 60),
+            longest_rest: Duration::from_secs(2 * 60 * 60),
+            daily_moves: 3,
+            least_gain_percent: 20,
+            settle: Duration::from_secs(60),
+            longest_return: Duration::from_secs(3 * 60),
+            worst_loss_percent: 10,
+        }
+    }
+}
