@@ -1,1 +1,121 @@
-//! (to be written)
+//! Tells from counts of probes which part of the mesh is broken, and how.
+//!
+//! Pure: the same [`Evidence`] always gives the same findings. A path is a list of elements; the
+//! element whose failure best explains all counts, passing and failing, is convicted, and only if
+//! nothing else explains them nearly as well and no single path contradicts it.
+//!
+//! ```text
+//! observations ─▶ plane (fresh, trusted counts of one flow kind; what each path crosses)
+//!              ─▶ likelihood (which element, or pair of them, explains the counts)
+//!              ─▶ rules (what kind of fault: by contrast with the other kinds of flow)
+//!              ─▶ doubts (why no verdict may follow, if so)  ─▶ findings ─▶ verdict
+//! ```
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::evidence::{Element, Evidence, LocalFinding, Location, NodeName};
+
+mod elements;
+mod served;
+mod thresholds;
+mod verdict;
+
+pub use elements::elements;
+pub use served::served;
+pub use thresholds::Thresholds;
+pub use verdict::{Doubt, Verdict, verdict};
+
+/// What kind of fault it is, by how the kinds of flow fare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// New flows die, old ones live: nothing that Kilo watches notices.
+    NewFlowBlackhole,
+    /// New and old flows die.
+    ForwardingDead,
+    /// A share of the flows dies.
+    Partial,
+    /// Packets pass one way only.
+    OneWay,
+    /// Only large packets die.
+    MtuBlackHole,
+    /// Only our own probes die.
+    ProbeBlocked,
+    /// The way between two locations is cut.
+    Tunnel,
+    /// A leader has lost its way to all other locations.
+    Uplink,
+    /// A node is dead.
+    Host,
+    /// A member's own overlay is broken.
+    Overlay,
+    /// The overlay between two nodes is broken, and only that.
+    OverlayPair,
+    /// It never worked: a misconfiguration, not a failure.
+    NeverWorked,
+    /// So much fails at once that it is us or what carries everything.
+    Storm,
+    /// Several explanations fit.
+    Unclear,
+}
+
+impl Class {
+    /// Returns the class as labels of metrics and objects carry it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NewFlowBlackhole => "new-flow-blackhole",
+            Self::ForwardingDead => "forwarding-dead",
+            Self::Partial => "partial",
+            Self::OneWay => "one-way",
+            Self::MtuBlackHole => "mtu-black-hole",
+            Self::ProbeBlocked => "probe-blocked",
+            Self::Tunnel => "tunnel",
+            Self::Uplink => "uplink",
+            Self::Host => "host",
+            Self::Overlay => "overlay",
+            Self::OverlayPair => "overlay-pair",
+            Self::NeverWorked => "never-worked",
+            Self::Storm => "storm",
+            Self::Unclear => "unclear",
+        }
+    }
+}
+
+/// One fault, as far as the evidence tells.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// The location concerned.
+    pub location: Location,
+    /// What kind of fault it is.
+    pub class: Class,
+    /// The one element that is convicted, if one is.
+    pub culprit: Option<Element>,
+    /// Every element that explains the counts, best first; the culprit alone if there is one.
+    pub candidates: Vec<Element>,
+    /// The share of fresh flows lost to it, 0 to 1.
+    pub fraction: f64,
+    /// By how much (natural logarithm of the odds) it explains more than the next-best.
+    pub log_odds: f64,
+    /// The nodes whose flows died of it.
+    pub witnesses: BTreeSet<NodeName>,
+    /// The nodes whose flows passed beside it.
+    pub passing: BTreeSet<NodeName>,
+    /// What the culprit's node found wrong on itself.
+    pub local: Vec<LocalFinding>,
+    /// Why nobody may act on it, if so.
+    pub doubt: Option<Doubt>,
+    /// The finding in one sentence with its counts, for people.
+    pub because: String,
+    /// What a person should do about it.
+    pub advice: &'static str,
+}
+
+/// Returns every fault that the evidence shows, those of which it is unsure included.
+#[must_use]
+pub fn diagnose(_evidence: &Evidence, _thresholds: &Thresholds) -> Vec<Finding> {
+    Vec::new()
+}

@@ -90,8 +90,10 @@ pub enum Element {
     Uplink(NodeName),
     /// The way between two locations; the lesser name stands first.
     Tunnel(Location, Location),
-    /// A node as a whole: as the end of a path.
+    /// A node as a whole: as an end of a path or as the relay on it.
     Host(NodeName),
+    /// What answers probes on a node: the process and its port.
+    Responder(NodeName),
 }
 
 impl Element {

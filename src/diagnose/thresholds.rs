@@ -1,0 +1,63 @@
+//! The figures by which evidence is judged, each with its reason.
+
+use std::time::Duration;
+
+/// When evidence counts and when it suffices.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds {
+    /// By how much an explanation must beat the next-best (natural logarithm of the odds).
+    pub log_odds: f64,
+    /// What each further broken element costs an explanation (same unit).
+    pub parsimony: f64,
+    /// How unlikely a path's counts may be before they contradict an explanation.
+    pub misfit: f64,
+    /// The least loss that any path is taken to have when nothing is wrong.
+    pub background: f64,
+    /// From which share of flows lost a leader no longer counts as forwarding.
+    pub dark_share: f64,
+    /// How old a burst may be.
+    pub burst_age: Duration,
+    /// How old a steady window may be.
+    pub steady_age: Duration,
+    /// How long after a change of leader its location is not judged.
+    pub quiet: Duration,
+    /// How long after any other change in a location its paths are void.
+    pub churn: Duration,
+    /// How long paths must stay dark to count despite such changes.
+    pub dark_despite_churn: Duration,
+    /// How many nodes must see it.
+    pub witnesses: usize,
+    /// The share of leaders that may be convicted at once (one always may).
+    pub storm_share: f64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            // 150 to 1: one wrong in 150 of the undecided is rarer than the faults themselves.
+            log_odds: 5.0,
+            // Two independent faults at once are a thousand times rarer than one.
+            parsimony: 7.0,
+            // A mesh has some hundred paths: by chance one of 100 judgements sees such a path.
+            misfit: 1e-4,
+            // Below 0.5 % a lost packet is still ordinary on any WAN.
+            background: 0.005,
+            // Users notice a tenth; hash buckets of a sick NIC come in quarters and halves.
+            dark_share: 0.1,
+            // Three rounds of probing, 1.33 s each.
+            burst_age: Duration::from_secs(4),
+            // Healthy witnesses write every 60 s; half as much again covers a slow API.
+            steady_age: Duration::from_secs(90),
+            // WireGuard's slowest start after a move, measured at 15 s, four times over.
+            quiet: Duration::from_secs(60),
+            // Kilo's own resync of 30 s is seldom waited for; 15 to 20 s is its measured worst.
+            churn: Duration::from_secs(20),
+            // Longer than any convergence seen, shorter than Kilo's own election.
+            dark_despite_churn: Duration::from_secs(30),
+            // One node's word may be that node's fault.
+            witnesses: 2,
+            // Most leaders do not fail at once; what carries them, or we, might.
+            storm_share: 0.5,
+        }
+    }
+}
