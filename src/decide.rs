@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::diagnose::{Finding, Thresholds};
 use crate::evidence::{Epoch, Evidence, Location, Moment, UnixTime};
 
 pub mod heirs;
@@ -32,6 +33,10 @@ pub use trust::{Attempt, Trust};
 pub struct Situation<'a> {
     /// What can be known; its `now` is the time of the decision.
     pub evidence: &'a Evidence,
+    /// What the diagnosis says of it.
+    pub findings: &'a [Finding],
+    /// The figures that it judged by.
+    pub thresholds: &'a Thresholds,
     /// What the operator wants, by location; one that is absent wants nothing special.
     pub intents: &'a BTreeMap<Location, Intent>,
     /// What the actor has done about the last plan, by location; absent is idle.
