@@ -12,6 +12,7 @@
 
 mod annotation;
 mod leader;
+pub mod topology;
 
 pub use annotation::{RawNode, key, parse_endpoint, read};
 pub use leader::{
