@@ -1,3 +1,4 @@
 //! A whole mesh on one Linux machine, in namespaces of its own.
 
+pub mod apiserver;
 pub mod namespace;
