@@ -1,3 +1,8 @@
 //! Thin, typed Kubernetes: the objects, one watch, one lease.
 
+mod connect;
+
 pub mod objects;
+pub mod watch;
+
+pub use connect::{Clients, ConnectError, connect};
