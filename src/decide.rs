@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::diagnose::{Finding, Thresholds};
 use crate::evidence::{Epoch, Evidence, Location, Moment, UnixTime};
 
@@ -50,7 +52,8 @@ pub struct Situation<'a> {
 }
 
 /// Whether the API server answers the one who decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Api {
     /// It does, and was never seen to fail for longer than a few seconds.
     Steady,

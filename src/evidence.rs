@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod assignment;
+mod gather;
 pub mod kilo;
 mod mesh;
 mod moment;
@@ -14,6 +15,7 @@ mod report;
 mod window;
 
 pub use assignment::{Assignment, Nudge, RemoteTargets, Target};
+pub use gather::Gathered;
 pub use mesh::{Endpoint, Granularity, Location, Mesh, Node, NodeName, Segment, Taint};
 pub use moment::{Epoch, Moment, UnixTime};
 pub use path::{AddressKind, Direction, Element, Flow, Path};

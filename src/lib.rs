@@ -24,6 +24,7 @@ pub mod decide;
 pub mod diagnose;
 pub mod evidence;
 pub mod journal;
+pub mod judge;
 pub mod lab;
 pub mod metrics;
 pub mod net;

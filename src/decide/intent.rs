@@ -98,7 +98,8 @@ pub struct MoveRequest {
 }
 
 /// What the operator wants of one location.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Intent {
     /// The mode; the arbiter's own if unset.
     pub mode: Option<Mode>,

@@ -91,7 +91,8 @@ pub enum Wish {
 }
 
 /// What the actor has done about the wish of one location.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Progress {
     /// Nothing yet, or nothing is wished for.
     #[default]

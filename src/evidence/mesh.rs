@@ -140,6 +140,7 @@ pub struct Node {
     /// `granularity`.
     pub granularity: Granularity,
     /// Endpoints of NAT peers by public key, as this node learned them.
+    #[serde(with = "pairs")]
     pub discovered_endpoints: BTreeMap<[u8; 32], SocketAddr>,
     /// `allowed-location-ips`.
     pub allowed_location_ips: Vec<IpNet>,
@@ -166,4 +167,27 @@ pub struct Mesh {
     pub nodes: BTreeMap<NodeName, Node>,
     /// The wall time at which readiness is judged.
     pub at: UnixTime,
+}
+
+/// Writes a map as a list of pairs, since JSON has no keys but text.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
 }
