@@ -1,4 +1,8 @@
 //! A whole mesh on one Linux machine, in namespaces of its own.
 
 pub mod apiserver;
+pub mod firewall;
 pub mod namespace;
+pub mod network;
+pub mod topology;
+pub mod traffic;

@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use tanist::lab::namespace::{Error, Inside, Namespace, run_again_inside};
+use tanist::lab::network::Network;
+use tanist::lab::topology::Topology;
 use tanist::net::{Hop, Netlink, Route, Rule, Vxlan};
 
 fn main() -> ExitCode {
@@ -32,6 +34,8 @@ fn run(inside: &Inside) -> anyhow::Result<u8> {
         eprintln!("walls: ok");
         netlink().await?;
         eprintln!("netlink: ok");
+        network().await?;
+        eprintln!("network: ok");
         Ok(0)
     })
 }
@@ -136,4 +140,33 @@ async fn routes(net: &Netlink) -> anyhow::Result<()> {
     net.remove_link("a").await?;
     assert!(net.link("a").await.is_err_and(|error| error.not_there()));
     Ok(())
+}
+
+/// Pods of one location reach each other over the overlay, and nodes of two over the WAN.
+async fn network() -> anyhow::Result<()> {
+    let network = Network::build(Topology::new(2, 2)?).await?;
+    let hosts = network.hosts.values().collect::<Vec<_>>();
+    let [one, two, other, _] = hosts.as_slice() else { anyhow::bail!("not four hosts") };
+
+    assert!(heard(&one.pod, &two.pod, two.place.pod().addr()).await?);
+    assert!(heard(&one.host, &other.host, other.place.wan().addr()).await?);
+
+    network.unplug(&two.place).await?;
+    let without_cables = heard(&one.pod, &two.pod, two.place.pod().addr()).await?;
+    assert!(!without_cables, "a node without cables hears");
+    network.plug(&two.place).await?;
+    assert!(heard(&one.pod, &two.pod, two.place.pod().addr()).await?);
+
+    Ok(())
+}
+
+/// Says whether a datagram from one namespace is heard in another.
+async fn heard(from: &Namespace, by: &Namespace, at: Ipv4Addr) -> anyhow::Result<bool> {
+    let listener = by.run(async || std::net::UdpSocket::bind("0.0.0.0:0")).await??;
+    let to = (at, listener.local_addr()?.port());
+    let speaker = from.run(async || std::net::UdpSocket::bind("0.0.0.0:0")).await??;
+    listener.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
+
+    speaker.send_to(b"!", to)?;
+    Ok(listener.recv(&mut [0; 1]).is_ok())
 }
