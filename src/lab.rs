@@ -6,3 +6,4 @@ pub mod namespace;
 pub mod network;
 pub mod topology;
 pub mod traffic;
+pub mod wireguard;
