@@ -3,6 +3,7 @@
 //! [`schedule`] says what to probe and when, and keeps the counts; it is pure. The other files are
 //! its hands and eyes.
 
+mod checksum;
 pub mod echo;
 pub mod keys;
 pub mod probe;

@@ -2,81 +2,165 @@
 //!
 //! Every probe opens a socket of its own with a source port of its own, so that connection tracking
 //! sees a new flow and VXLAN picks an outer port anew. Source ports are walked, not drawn
-//! (`PortWalk`): drawn ones repeat, and a probe that rides an old flow passes through a dead
+//! ([`PortWalk`]): drawn ones repeat, and a probe that rides an old flow passes through a dead
 //! relay. An answer counts only if it is signed and repeats the nonce of the one request that its
 //! socket sent.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::evidence::NodeName;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::watch;
 
-/// Whom to probe.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Aim {
-    /// The node.
-    pub to: NodeName,
-    /// One of its addresses, and the responder's port (of a control: the port to connect to).
-    pub address: SocketAddr,
-    /// The address to send from; the kernel's choice if none is named.
-    pub source: Option<IpAddr>,
-}
+use super::keys::Keyring;
+use super::wire::{self, Body, Class, Nonce, Packet, ProberId};
+use crate::evidence::{Flow, NodeName};
 
-/// What came of one probe.
+mod kept;
+mod outcome;
+mod ping;
+mod ports;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+pub use outcome::{Aim, Outcome, ProbeResult, Unsent};
+pub use ports::PortWalk;
+
+/// How many ports that others hold are passed over in one probe.
+const TRIES: usize = 64;
+/// How long a probe waits before it listens again after an error: errors must not make it spin.
+const AFTER_ERROR: Duration = Duration::from_millis(1);
+
+/// Opens flows for one node, and judges what comes back.
 #[derive(Debug)]
-pub struct Outcome {
-    /// When the flow was opened.
-    pub opened: Instant,
-    /// What came of it.
-    pub result: ProbeResult,
+pub struct Prober {
+    id: ProberId,
+    incarnation: u32,
+    keys: watch::Receiver<Arc<Keyring>>,
+    sequence: AtomicU32,
+    echo_id: AtomicU16,
+    ports: Mutex<PortWalk>,
+    widest: Mutex<BTreeMap<IpAddr, u32>>,
+    kept: kept::Flows,
 }
 
-/// What may come of a probe.
-#[derive(Debug)]
-pub enum ProbeResult {
-    /// An answer came in time.
-    Answered {
-        /// From sending to the answer; of TCP, from the first SYN on.
-        round_trip: Duration,
-        /// What the far end saw; none for pings and controls.
-        seen: Option<super::wire::Seen>,
-    },
-    /// No answer came in time.
-    Lost,
-    /// The far end's kernel says that nobody listens there: the flow came through, our responder
-    /// did not answer. Neither a loss on the way nor a proof of it.
-    Refused,
-    /// A router, or our own kernel, says that a large probe does not fit.
-    TooBig {
-        /// What would fit, where it is told.
-        mtu: Option<u32>,
-    },
-    /// Nothing was sent, which is no evidence of loss.
-    Unsent(Unsent),
+impl Prober {
+    /// Starts a new incarnation of the node's prober.
+    #[must_use]
+    pub fn new(node: &NodeName, keys: watch::Receiver<Arc<Keyring>>) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let micros = now.subsec_micros();
+
+        Self {
+            id: ProberId::from(node),
+            incarnation: now.as_secs() as u32,
+            keys,
+            // A process that starts within the same second begins above what this one sent.
+            sequence: AtomicU32::new(micros),
+            echo_id: AtomicU16::new(micros as u16),
+            ports: Mutex::new(PortWalk::new(ports::free_range(), micros)),
+            widest: Mutex::default(),
+            kept: kept::Flows::default(),
+        }
+    }
+
+    /// Returns the number of this start of the process: greater than that of any earlier start, as
+    /// long as the clock is not set back.
+    #[must_use]
+    pub const fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// Opens one flow of the kind, and waits for what comes of it, at most as long as told. Kept
+    /// flows stay open between calls.
+    pub async fn probe(&self, flow: Flow, aim: &Aim, timeout: Duration) -> Outcome {
+        let opened = Instant::now();
+        let result = match flow {
+            Flow::NewUdp => self.new_udp(aim, timeout).await,
+            Flow::NewTcp => self.new_tcp(aim, timeout).await,
+            Flow::Ping => self.ping(aim, timeout).await,
+            Flow::KeptUdp => self.kept_udp(aim, timeout).await,
+            Flow::KeptTcp => self.kept_tcp(aim, timeout).await,
+            Flow::Large => self.large(aim, timeout).await,
+            Flow::Control => self.control(aim, timeout).await,
+        };
+        let result = result.unwrap_or_else(ProbeResult::Unsent);
+        tracing::trace!(?flow, to = %aim.to, address = %aim.address, ?result, "Probed");
+
+        Outcome { opened, result }
+    }
+
+    /// Asks how many frames of one of our hairpin tests arrived there; none if nobody answered.
+    pub async fn count(&self, aim: &Aim, test: u32, timeout: Duration) -> Option<u32> {
+        match self.ask_count(aim, test, timeout).await {
+            Ok(Some(Body::Counted { frames })) => Some(frames),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Closes the kept flows, and forgets the measures, of all addresses but these.
+    pub fn retain(&self, addresses: impl Fn(IpAddr) -> bool) {
+        self.kept.retain(&addresses);
+        lock(&self.widest).retain(|address, _| addresses(*address));
+    }
+
+    /// Returns a packet with a nonce of its own.
+    fn packet(&self, class: Class, body: Body) -> Packet {
+        let nonce = Nonce { incarnation: self.incarnation, sequence: self.next_sequence() };
+        Packet { prober: self.id, nonce, class, body }
+    }
+
+    fn request(&self, flow: Flow) -> Packet {
+        let sent = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.packet(flow.into(), Body::Request { sent: sent.as_micros() as u64 })
+    }
+
+    fn next_sequence(&self) -> u32 {
+        self.sequence.fetch_add(1, Relaxed)
+    }
+
+    fn keys(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keys.borrow())
+    }
+
+    /// Returns what the bytes answer to that very packet; none if they do not.
+    fn answer_to(&self, asked: &Packet, bytes: &[u8]) -> Option<Body> {
+        let packet = wire::decode(bytes, &self.keys()).ok()?.packet;
+        let is_ours = packet.prober == asked.prober && packet.nonce == asked.nonce;
+        let answers = matches!(packet.body, Body::Answer(_) | Body::Counted { .. });
+
+        (is_ours && answers).then_some(packet.body)
+    }
+
+    /// Opens a socket towards `aim`, on a source port that no probe used in the last minutes.
+    fn open(&self, aim: &Aim, kind: Type, protocol: Protocol) -> Result<Socket, Unsent> {
+        let any: IpAddr = match aim.address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let source = aim.source.unwrap_or(any);
+        let socket = Socket::new(Domain::for_address(aim.address), kind, Some(protocol));
+        let socket = socket.map_err(Unsent::local("open a socket"))?;
+        socket.set_nonblocking(true).map_err(Unsent::local("open a socket"))?;
+
+        for _ in 0..TRIES {
+            let port = lock(&self.ports).next(Instant::now()).ok_or(Unsent::PortsUsedUp)?;
+            match socket.bind(&SocketAddr::new(source, port).into()) {
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(Unsent::local("bind the source address")(error)),
+                Ok(()) => return Ok(socket),
+            }
+        }
+        Err(Unsent::PortsUsedUp)
+    }
 }
 
-/// Why a probe was not sent.
-#[derive(Debug, thiserror::Error)]
-pub enum Unsent {
-    /// Our own kernel refused: no route, no such source address, no permission.
-    #[error("{doing} failed")]
-    Local {
-        /// What we tried.
-        doing: &'static str,
-        /// Why it failed.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Every source port was used within the last three minutes: too many probes.
-    #[error("every source port was used less than three minutes ago")]
-    PortsUsedUp,
-    /// No raw socket is permitted to us.
-    #[error("no raw socket is permitted")]
-    NotPermitted,
-    /// The kept flow was just opened anew: only its next probe tells anything about old flows.
-    #[error("the kept flow is new")]
-    KeptIsNew,
-    /// A probe on the same kept flow is under way.
-    #[error("the kept flow is busy")]
-    KeptIsBusy,
+/// Nothing panics while it holds one of these, and if it did, they would still be whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
