@@ -16,9 +16,17 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::evidence::{Element, Evidence, LocalFinding, Location, NodeName};
+use self::plane::{Span, View};
+use self::rules::Case;
+use crate::evidence::{Element, Evidence, Flow, LocalFinding, Location, NodeName};
 
+mod doubts;
 mod elements;
+mod explain;
+mod likelihood;
+mod never_worked;
+mod plane;
+mod rules;
 mod served;
 mod thresholds;
 mod verdict;
@@ -116,6 +124,74 @@ pub struct Finding {
 
 /// Returns every fault that the evidence shows, those of which it is unsure included.
 #[must_use]
-pub fn diagnose(_evidence: &Evidence, _thresholds: &Thresholds) -> Vec<Finding> {
-    Vec::new()
+pub fn diagnose(evidence: &Evidence, thresholds: &Thresholds) -> Vec<Finding> {
+    let view = View::new(evidence, thresholds);
+    let mut findings = never_worked::findings(evidence);
+    let mut explained = BTreeSet::new();
+    for flow in [Flow::NewUdp, Flow::NewTcp, Flow::Large] {
+        if view.any_loss(flow) {
+            findings.extend(findings_of(&view, flow, &mut explained));
+        }
+    }
+    doubts::hold_back_in_storm(&mut findings, evidence, thresholds);
+
+    findings
+}
+
+/// Judges one kind of flow: what is sharp first, then what only longer windows show.
+fn findings_of(view: &View<'_>, flow: Flow, explained: &mut BTreeSet<Element>) -> Vec<Finding> {
+    let recent = Span::Recent(view.evidence.now - view.thresholds.steady_age);
+    let spans = [view.onset(flow).map(Span::Since), Some(recent)];
+
+    let mut findings = Vec::new();
+    for span in spans.into_iter().flatten() {
+        let paths = view.counts(flow, span, explained);
+        for part in likelihood::explain(&paths, &view.evidence.mesh, view.thresholds) {
+            explained.extend(part.candidates.iter().cloned());
+            let case = Case::new(flow, part, &paths, view, span);
+            findings.extend(findings_of_case(&case, view.evidence, view.thresholds));
+        }
+    }
+
+    findings
+}
+
+/// Tells each location concerned.
+fn findings_of_case(case: &Case<'_>, evidence: &Evidence, thresholds: &Thresholds) -> Vec<Finding> {
+    let candidates = case.part.candidates.iter();
+    let locations: BTreeSet<&Location> =
+        candidates.flat_map(|element| element.locations(&evidence.mesh)).collect();
+
+    locations.into_iter().map(|location| finding(case, location, evidence, thresholds)).collect()
+}
+
+fn finding(
+    case: &Case<'_>,
+    location: &Location,
+    evidence: &Evidence,
+    thresholds: &Thresholds,
+) -> Finding {
+    let leader = evidence.leaders.get(location).and_then(|led| led.leader.as_ref());
+    let symptom = case.class(leader);
+    let doubt = doubts::doubt(case, symptom, location, evidence, thresholds);
+    let class = if doubt.is_some_and(Doubt::is_of_witnesses) { Class::Unclear } else { symptom };
+    let culprit = (class != Class::Unclear).then(|| case.representative().clone());
+    let node = culprit.as_ref().and_then(Element::node);
+    let local = node.and_then(|node| evidence.reporters.get(node));
+    let local = local.map(|reporter| reporter.local.clone()).unwrap_or_default();
+
+    Finding {
+        location: location.clone(),
+        class,
+        candidates: case.part.candidates.clone(),
+        fraction: case.part.share,
+        log_odds: case.part.log_odds,
+        witnesses: case.witnesses(),
+        passing: case.passing(),
+        doubt,
+        because: explain::because(case, class, &local),
+        advice: rules::advice(class, &local),
+        culprit,
+        local,
+    }
 }

@@ -9,7 +9,7 @@ pub struct Thresholds {
     pub log_odds: f64,
     /// What each further broken element costs an explanation (same unit).
     pub parsimony: f64,
-    /// How unlikely a path's counts may be before they contradict an explanation.
+    /// How likely a whole mesh may look, by chance, as if some path contradicted the truth.
     pub misfit: f64,
     /// The least loss that any path is taken to have when nothing is wrong.
     pub background: f64,
@@ -17,8 +17,10 @@ pub struct Thresholds {
     pub dark_share: f64,
     /// How old a burst may be.
     pub burst_age: Duration,
-    /// How old a steady window may be.
+    /// How old a steady window may be to accuse.
     pub steady_age: Duration,
+    /// How old a steady window may be to speak for a leader or an heir.
+    pub healthy_age: Duration,
     /// How long after a change of leader its location is not judged.
     pub quiet: Duration,
     /// How long after any other change in a location its paths are void.
@@ -38,16 +40,19 @@ impl Default for Thresholds {
             log_odds: 5.0,
             // Two independent faults at once are a thousand times rarer than one.
             parsimony: 7.0,
-            // A mesh has some hundred paths: by chance one of 100 judgements sees such a path.
-            misfit: 1e-4,
+            // One sound conviction in 100 waits for the next round; a path that passes says so
+            // with a few flows.
+            misfit: 0.01,
             // Below 0.5 % a lost packet is still ordinary on any WAN.
             background: 0.005,
             // Users notice a tenth; hash buckets of a sick NIC come in quarters and halves.
             dark_share: 0.1,
             // Three rounds of probing, 1.33 s each.
             burst_age: Duration::from_secs(4),
+            // Three rounds over a rotation of five targets.
+            steady_age: Duration::from_secs(20),
             // Healthy witnesses write every 60 s; half as much again covers a slow API.
-            steady_age: Duration::from_secs(90),
+            healthy_age: Duration::from_secs(90),
             // WireGuard's slowest start after a move, measured at 15 s, four times over.
             quiet: Duration::from_secs(60),
             // Kilo's own resync of 30 s is seldom waited for; 15 to 20 s is its measured worst.
