@@ -11,20 +11,29 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnose::{Finding, Thresholds};
-use crate::evidence::{Epoch, Evidence, Location, Moment, UnixTime};
+use crate::diagnose::{Finding, Thresholds, Verdict, verdict};
+use crate::evidence::{Epoch, Evidence, Leadership, Location, Moment};
+use outage::Outage;
+use turn::{MeshState, Standing, View};
 
+mod case;
 pub mod heirs;
 pub mod intent;
+mod ledger;
 pub mod memory;
+mod outage;
+mod person;
 pub mod plan;
 pub mod policy;
+mod proof;
 pub mod rails;
 pub mod trust;
+mod turn;
+mod vetting;
 
 pub use heirs::{Check, Heir};
 pub use intent::{Intent, Mode, MoveRequest, Promotion};
-pub use memory::{Cause, End, Memory, Move, PastMove};
+pub use memory::{Answer, Cause, End, Memory, Move, PastMove};
 pub use plan::{Health, LocationPlan, Plan, Progress, Wish};
 pub use policy::Policy;
 pub use rails::Rail;
@@ -71,34 +80,77 @@ pub enum Api {
 pub struct Decider {
     policy: Policy,
     epoch: Epoch,
-    locations: BTreeMap<Location, Memory>,
+    standings: BTreeMap<Location, Standing>,
+    outage: Outage,
 }
 
 impl Decider {
     /// Makes a decider that remembers nothing. `epoch` translates what it stores to wall time.
     #[must_use]
-    pub const fn new(policy: Policy, epoch: Epoch) -> Self {
-        Self { policy, epoch, locations: BTreeMap::new() }
+    pub fn new(policy: Policy, epoch: Epoch) -> Self {
+        Self { policy, epoch, standings: BTreeMap::new(), outage: Outage::default() }
     }
 
     /// Goes on where another decider stopped.
     pub fn resume(&mut self, location: Location, memory: Memory) {
-        self.locations.insert(location, memory);
+        self.standings.insert(location, Standing::resume(memory, self.epoch));
     }
 
-    /// Returns what has to survive this process, for one location.
+    /// Returns what has to survive this process, for one location. It changes only when something
+    /// happens.
     #[must_use]
     pub fn memory(&self, location: &Location) -> Memory {
-        self.locations.get(location).cloned().unwrap_or_default()
+        let standing = self.standings.get(location);
+        standing.map(|standing| standing.remember(self.epoch)).unwrap_or_default()
     }
 
     /// Returns the plan after one round.
     pub fn step(&mut self, situation: &Situation<'_>) -> Plan {
-        let _ = (&self.policy, self.unix(situation.evidence.now));
-        Plan::default()
+        let leaders = &situation.evidence.leaders;
+        let unasked = Intent::default();
+        let mut mesh = MeshState {
+            api_returns: self.outage.step(situation, &self.policy),
+            storm: is_storm(situation),
+            moving: self.moving(leaders),
+        };
+        let mut locations = BTreeMap::new();
+        for (location, leadership) in leaders {
+            let standing = self.standings.entry(location.clone()).or_default();
+            let view = View {
+                location,
+                leadership,
+                situation,
+                intent: situation.intents.get(location).unwrap_or(&unasked),
+                policy: &self.policy,
+                epoch: self.epoch,
+                mesh: &mesh,
+            };
+            let plan = standing.turn(&view);
+            if matches!(plan.wish, Wish::Move(_)) {
+                mesh.moving = Some(location.clone());
+            }
+            locations.insert(location.clone(), plan);
+        }
+
+        Plan { locations }
     }
 
-    const fn unix(&self, moment: Moment) -> UnixTime {
-        self.epoch.unix(moment)
+    /// Whose leader is being moved. A location that is gone holds nobody back.
+    fn moving(&self, leaders: &BTreeMap<Location, Leadership>) -> Option<Location> {
+        let moving = |location: &&Location| {
+            self.standings.get(location).is_some_and(|standing| standing.memory.moving.is_some())
+        };
+        leaders.keys().find(moving).cloned()
     }
+}
+
+/// More than half of the leaders convicted at once, and more than one: it is us, or what carries
+/// everything.
+fn is_storm(situation: &Situation<'_>) -> bool {
+    let Situation { evidence, findings, thresholds, .. } = *situation;
+    let dark = |location: &&Location| {
+        matches!(verdict(location, findings, evidence, thresholds), Verdict::Dark(_))
+    };
+    let convicted = evidence.leaders.keys().filter(dark).count();
+    convicted > (evidence.leaders.len() / 2).max(1)
 }

@@ -1,11 +1,15 @@
 //! Who could lead instead: the checks that make a member fit, and the order of those that are.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::intent::Promotion;
+use super::memory::{End, PastMove};
+use super::vetting::Vetting;
 use crate::evidence::NodeName;
 
 /// One thing that a member must pass to be fit to lead.
@@ -60,20 +64,7 @@ impl Check {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ready => "Ready",
-            Self::CheckedIn => "CheckedIn",
-            Self::AgentSettled => "AgentSettled",
-            Self::AnswersInquest => "AnswersInquest",
-            Self::Endpoint => "Endpoint",
-            Self::Hairpin => "Hairpin",
-            Self::Allowed => "Allowed",
-            Self::Schedulable => "Schedulable",
-            Self::Staying => "Staying",
-            Self::LocallyClean => "LocallyClean",
-            Self::NotAccused => "NotAccused",
-            Self::NotQuarantined => "NotQuarantined",
-        })
+        write!(f, "{self:?}")
     }
 }
 
@@ -100,4 +91,75 @@ impl Heir {
     pub fn passed(&self) -> impl Iterator<Item = Check> + '_ {
         Check::ALL.into_iter().filter(|check| !self.failed.contains_key(check))
     }
+
+    /// Returns how many nodes it would serve, itself included.
+    #[must_use]
+    pub fn serves(&self) -> u32 {
+        u32::try_from(self.serves.len()).unwrap_or(u32::MAX)
+    }
 }
+
+/// What puts one heir before another, the weightiest first; the lesser is the better.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    fitness: Fitness,
+    promotion: Promotion,
+    serves: Reverse<usize>,
+    domain: Domain,
+    failures: usize,
+    name: NodeName,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fitness {
+    Fit,
+    Unfit,
+}
+
+/// Whether an heir is likely to fail together with the leader.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Domain {
+    Apart,
+    Unknown,
+    Shared,
+}
+
+/// Returns every member but the leader, vetted, best first.
+#[must_use]
+pub(super) fn rank(view: &Vetting<'_>) -> Vec<Heir> {
+    let others = view.leadership.members.iter().filter(|node| Some(*node) != view.leader);
+    let mut heirs: Vec<_> = others.map(|node| view.vet(node)).collect();
+    heirs.sort_by_cached_key(|heir| view.rank(heir));
+
+    heirs
+}
+
+impl Vetting<'_> {
+    fn rank(&self, heir: &Heir) -> Rank {
+        Rank {
+            fitness: if heir.is_fit() { Fitness::Fit } else { Fitness::Unfit },
+            promotion: self.intent.promotion(&heir.node),
+            serves: Reverse(heir.serves.len()),
+            domain: self.domain(&heir.node),
+            failures: self.failures(&heir.node),
+            name: heir.node.clone(),
+        }
+    }
+
+    fn domain(&self, heir: &NodeName) -> Domain {
+        let domain = |node| self.evidence.mesh.nodes.get(node)?.failure_domain.as_ref();
+        match (domain(heir), self.leader.and_then(domain)) {
+            (Some(its), Some(leaders)) if its == leaders => Domain::Shared,
+            (Some(_), Some(_)) => Domain::Apart,
+            (None, _) | (_, None) => Domain::Unknown,
+        }
+    }
+
+    fn failures(&self, heir: &NodeName) -> usize {
+        let failed = |past: &&PastMove| past.to == *heir && past.end == End::Unproven;
+        self.moves.iter().filter(failed).count()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::trust::Trust;
 use crate::evidence::{NodeName, UnixTime};
 
-/// How many past moves are remembered: enough for the daily budget and for a person's first look.
+/// How many past moves are remembered: enough for a person's first look.
 pub const MOVES_REMEMBERED: usize = 5;
 
 /// What has to survive the arbiter, for one location.
@@ -23,22 +23,39 @@ pub struct Memory {
     /// The incident in hand, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
+    /// The leader that this incident is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accused: Option<NodeName>,
     /// The move in hand, if one is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moving: Option<Move>,
     /// The last moves, newest last.
     pub moves: Vec<PastMove>,
-    /// How often the rest was doubled.
+    /// When the automatic moves of the last day were decided, those of one incident counted once.
+    pub automatic: Vec<UnixTime>,
+    /// How many automatic moves in a row the rest has grown by.
     pub rests: u32,
     /// Nodes that led and were replaced for a fault: they do not lead again until somebody
     /// acknowledges the incident or they are shown to be sound.
     pub quarantine: BTreeSet<NodeName>,
+    /// Nodes that were tried in this incident and did not prove themselves.
+    pub tried: BTreeSet<NodeName>,
     /// The last request of a person that was carried out or turned down.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub answered: Option<String>,
+    pub answered: Option<Answer>,
     /// The last incident that a person's acknowledgement was applied for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<String>,
+}
+
+/// What became of a person's request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The request.
+    pub id: String,
+    /// What became of it.
+    pub answer: String,
 }
 
 /// A change of leader that is wished for.
@@ -51,8 +68,14 @@ pub struct Move {
     pub from: NodeName,
     /// Who is to lead.
     pub to: NodeName,
+    /// Who led when the incident began: where a revert leads back to.
+    pub origin: NodeName,
     /// What calls for it.
     pub cause: Cause,
+    /// When it was decided.
+    pub at: UnixTime,
+    /// Whether rest and budget count it. What follows a person's move is the person's.
+    pub automatic: bool,
     /// Why, for people.
     pub why: String,
     /// What it costs, for people.
@@ -79,17 +102,6 @@ pub enum Cause {
     Pin,
     /// The move before it was not proven.
     Revert,
-}
-
-impl Cause {
-    /// Tells whether nobody asked for it: only such moves count for rest and budget.
-    #[must_use]
-    pub const fn is_automatic(self) -> bool {
-        match self {
-            Self::Verdict | Self::Relapse | Self::Revert => true,
-            Self::Request | Self::Pin => false,
-        }
-    }
 }
 
 /// A move that ended.

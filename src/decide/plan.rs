@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::heirs::Heir;
-use super::memory::Move;
+use super::memory::{Answer, Move};
 use super::rails::Rail;
 use super::trust::Trust;
 use crate::evidence::{Location, Moment, NodeName};
@@ -48,6 +48,8 @@ pub struct LocationPlan {
     pub served_now: u32,
     /// How many the best node would serve.
     pub served_best: u32,
+    /// What became of the last request.
+    pub answered: Option<Answer>,
     /// What a person should know: alerts, and the operator's input that could not be followed.
     pub complaints: Vec<String>,
 }

@@ -11,6 +11,9 @@ pub struct Policy {
     /// How long the answers to an inquest are waited for before it is held again. Three times what
     /// a watch, a burst and a write take on a slow API server.
     pub inquest: Duration,
+    /// How often a new leader's paths are looked at while it proves itself. Convergence takes 0.3 s
+    /// or 5 s; this sees either soon, within the sidecars' limit on bursts.
+    pub reprobe: Duration,
     /// How long the actor may take from the wish to the last annotation. The API's own time limit
     /// for a hung write, twice.
     pub write: Duration,
@@ -19,6 +22,8 @@ pub struct Policy {
     pub proof: Duration,
     /// The same while members still report the old leader. One resync of Kilo (30 s) and a little.
     pub longest_proof: Duration,
+    /// The wait after a refused move. A refusal is mostly a conflict with Kilo's own check-in.
+    pub retry: Duration,
     /// The rest after an automatic move. Each move resets every WireGuard session in the mesh.
     pub rest: Duration,
     /// What the rest doubles up to. A fault that keeps coming back needs a person.
@@ -33,8 +38,14 @@ pub struct Policy {
     /// How long after the API's return nodes are waited for that do not check in again. Two
     /// readiness windows of Kilo and one for a slow relist.
     pub longest_return: Duration,
-    /// The loss, in percent, from which a node does not count as forwarding.
-    pub worst_loss_percent: u8,
+    /// The age at which a check-in is overdue. Kilo checks in every 30 s; clocks may be 5 s off
+    /// and a write 10 s late.
+    pub check_in: Duration,
+    /// How long a passed hairpin speaks for an heir while no newer one can be trusted. Ten rounds.
+    pub hairpin: Duration,
+    /// How long an unbroken good record takes a leader out of quarantine, and a bad one keeps an
+    /// incident open.
+    pub memory: Duration,
 }
 
 impl Default for Policy {
@@ -42,16 +53,20 @@ impl Default for Policy {
         Self {
             patience: Duration::ZERO,
             inquest: Duration::from_secs(5),
+            reprobe: Duration::from_secs(2),
             write: Duration::from_secs(20),
             proof: Duration::from_secs(20),
             longest_proof: Duration::from_secs(40),
+            retry: Duration::from_secs(10),
             rest: Duration::from_secs(10 * 60),
             longest_rest: Duration::from_secs(2 * 60 * 60),
             daily_moves: 3,
             least_gain_percent: 20,
             settle: Duration::from_secs(60),
             longest_return: Duration::from_secs(3 * 60),
-            worst_loss_percent: 10,
+            check_in: Duration::from_secs(45),
+            hairpin: Duration::from_secs(10 * 60),
+            memory: Duration::from_secs(10 * 60),
         }
     }
 }

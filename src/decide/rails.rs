@@ -4,7 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::case::Case;
+use super::heirs::Heir;
 use super::intent::Mode;
+use super::ledger;
+use super::trust::Trust;
+use super::turn::{Standing, View, choose, needed_gain};
 use crate::evidence::{Granularity, Location, Moment};
 
 /// What holds a move that the evidence would justify. The first that holds, in this order, is told.
@@ -45,6 +50,77 @@ pub enum Rail {
     },
     /// The day's moves are used up.
     Budget(u32),
+}
+
+impl Rail {
+    /// Tells whether it does not hold a move that continues an incident: Kilo brought a convicted
+    /// leader back, and the move away from it was already paid for.
+    #[must_use]
+    pub const fn yields_to_relapse(&self) -> bool {
+        match self {
+            Self::Resting { .. } | Self::Budget(_) | Self::NoHeir | Self::NoGain { .. } => true,
+            Self::Paused(_)
+            | Self::Granularity(_)
+            | Self::OneReady
+            | Self::ApiReturn
+            | Self::Storm
+            | Self::Pinned
+            | Self::Mode(_)
+            | Self::KiloPeers
+            | Self::AnotherMove(_) => false,
+        }
+    }
+}
+
+/// Returns the rails that hold an automatic move of this location's leader, weightiest first.
+pub(super) fn holding(
+    standing: &Standing,
+    case: &Case,
+    heirs: &[Heir],
+    view: &View<'_>,
+) -> Vec<Rail> {
+    let intent = view.intent;
+    let Some(leader) = &view.leadership.leader else { return vec![Rail::OneReady] };
+    let node = view.situation.evidence.mesh.nodes.get(leader);
+    let granularity = node.map_or(Granularity::Unknown, |node| node.granularity);
+    let peers = view.situation.kilo_peers > 0 && !intent.accept_peers;
+    let elsewhere = view.mesh.moving.clone().filter(|location| location != view.location);
+
+    let rails = [
+        intent.pause.clone().map(Rail::Paused),
+        (granularity != Granularity::Location).then_some(Rail::Granularity(granularity)),
+        (view.leadership.ready.len() < 2).then_some(Rail::OneReady),
+        view.mesh.api_returns.then_some(Rail::ApiReturn),
+        view.mesh.storm.then_some(Rail::Storm),
+        (intent.pins == [leader.clone()]).then_some(Rail::Pinned),
+        want(case, heirs, view),
+        (view.mode() != Mode::Act).then_some(Rail::Mode(view.mode())),
+        peers.then_some(Rail::KiloPeers),
+        elsewhere.map(Rail::AnotherMove),
+        resting(standing.trust),
+        ledger::is_spent(standing, view).then_some(Rail::Budget(view.policy.daily_moves)),
+    ];
+    rails.into_iter().flatten().collect()
+}
+
+/// Says what the heirs lack, if no one would do.
+fn want(case: &Case, heirs: &[Heir], view: &View<'_>) -> Option<Rail> {
+    let need = needed_gain(view);
+    if choose(heirs, case.served, need).is_some() {
+        return None;
+    }
+    let most = heirs.iter().filter(|heir| heir.is_fit()).map(Heir::serves).max();
+    Some(match most {
+        None => Rail::NoHeir,
+        Some(most) => Rail::NoGain { gain: most.saturating_sub(case.served), need },
+    })
+}
+
+const fn resting(trust: Trust) -> Option<Rail> {
+    match trust {
+        Trust::Resting { until } => Some(Rail::Resting { until }),
+        Trust::Trusted | Trust::Doubted { .. } | Trust::Proving { .. } => None,
+    }
 }
 
 impl fmt::Display for Rail {

@@ -165,6 +165,15 @@ impl Trust {
         }
     }
 
+    /// Tells whether it proves a new leader whose time is not over.
+    #[must_use]
+    pub fn is_in_time(self, now: Moment) -> bool {
+        match self {
+            Self::Proving { until, .. } => now < until,
+            Self::Trusted | Self::Doubted { .. } | Self::Resting { .. } => false,
+        }
+    }
+
     /// Returns the state in which a new leader, asked for now, has to prove itself.
     #[must_use]
     pub fn proving(attempt: Attempt, now: Moment, spans: &Spans) -> Self {
