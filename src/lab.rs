@@ -1,6 +1,7 @@
 //! A whole mesh on one Linux machine, in namespaces of its own.
 
 pub mod apiserver;
+pub mod faults;
 pub mod firewall;
 pub mod namespace;
 pub mod network;
