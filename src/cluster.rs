@@ -1,6 +1,7 @@
 //! Thin, typed Kubernetes: the objects, one watch, one lease.
 
 mod connect;
+pub mod lease;
 
 pub mod objects;
 pub mod watch;
