@@ -3,6 +3,7 @@
 pub mod apiserver;
 pub mod faults;
 pub mod firewall;
+pub mod kilo;
 pub mod namespace;
 pub mod network;
 pub mod topology;
