@@ -17,8 +17,8 @@ mod peer;
 mod report;
 
 pub use location::{
-    HeirStatus, MeshLocation, MeshLocationSpec, MeshLocationStatus, Mode, MoveOutcome, MovePhase,
-    MoveRecord, PastMove, Request, RequestAnswer, Served, WrittenBefore,
+    HeirStatus, MeshLocation, MeshLocationSpec, MeshLocationStatus, MoveOutcome, MovePhase,
+    MoveRecord, PastMove, RequestAnswer, Served, WrittenBefore,
 };
 pub use node::{NodeSpec, NodeStatus, SlimNode};
 pub use peer::{Peer, PeerSpec};

@@ -7,6 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::decide::{Intent, Memory, Mode, MoveRequest};
 use crate::evidence::{Assignment, Location, NodeName, Nudge};
 
 /// One Kilo location: `spec` is the operator's, `status` the arbiter's.
@@ -38,7 +39,8 @@ pub struct MeshLocationSpec {
     pub location: Location,
     /// What Tanist may do here; unset means what the arbiter's `--mode` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
+    #[schemars(with = "Option<Mode>")]
+    pub mode: Option<String>,
     /// Leaves this location alone for as long as it is set; the text says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<String>,
@@ -53,36 +55,26 @@ pub struct MeshLocationSpec {
     pub acknowledged: Option<String>,
     /// A person's wish for a move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<Request>,
+    pub request: Option<MoveRequest>,
 }
 
-/// What Tanist may do by itself.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Watches and counts what it would have done.
-    Observe,
-    /// Says what it would do, for a person to do.
-    Suggest,
-    /// Moves leaders.
-    Act,
-}
-
-/// A person's wish for a move, as `tanist move` writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Request {
-    /// Tells one wish from the next.
-    pub id: String,
-    /// Who shall lead.
-    pub to: NodeName,
-    /// Who asks.
-    pub by: String,
-    /// Moves even to a node that is not known to be fit.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub force: bool,
+impl MeshLocationSpec {
+    /// Returns what the operator wants of this location, as far as it stands here.
+    #[must_use]
+    pub fn intent(&self) -> Intent {
+        let mut intent = Intent {
+            pause: self.pause.clone(),
+            accept_unproven: self.accept_unproven,
+            accept_peers: self.accept_peers,
+            acknowledged: self.acknowledged.clone(),
+            request: self.request.clone(),
+            ..Intent::default()
+        };
+        if let Some(mode) = &self.mode {
+            intent.read_mode(mode);
+        }
+        intent
+    }
 }
 
 /// What became of a person's wish.
@@ -110,7 +102,7 @@ pub struct MeshLocationStatus {
     pub since: Option<Time>,
     /// The mode in force, all guard rails counted in.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
+    pub mode: Option<String>,
     /// Who could lead next, best first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub heirs: Vec<HeirStatus>,
@@ -155,6 +147,14 @@ pub struct MeshLocationStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl MeshLocationStatus {
+    /// Returns what the decision remembered here; nothing if it is not there or cannot be read.
+    #[must_use]
+    pub fn remembered(&self) -> Option<Memory> {
+        serde_json::from_value(self.memory.clone()?).ok()
+    }
+}
+
 /// How many nodes a location has that can reach, and be reached from, the other locations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -190,16 +190,14 @@ pub struct HeirStatus {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum MovePhase {
-    /// Nothing but this record is written.
+    /// The record is written; of the annotations none, some or all.
     Recorded,
-    /// The heir is being annotated.
-    Adding,
-    /// Those that beat it are losing theirs, the present leader last.
-    Removing,
     /// Every annotation is as it should be; what remains is to see fresh flows pass.
     Written,
-    /// The annotations are being put back, last one first.
+    /// The annotations are being put back.
     Reverting,
+    /// They are back.
+    Reverted,
 }
 
 /// A move under way: whatever a next arbiter must know to finish or revert it.
@@ -225,8 +223,8 @@ pub struct MoveRecord {
     /// When the last annotation was written, Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_ms: Option<i64>,
-    /// Every node whose annotation this move changes, in the order of the writes, with the value
-    /// that it had before.
+    /// Every node whose annotation this incident changes, in the order of the writes, with the
+    /// value that it had before.
     #[serde(default)]
     pub nodes: Vec<WrittenBefore>,
     /// Why it is being reverted, if it is.

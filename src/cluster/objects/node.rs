@@ -9,6 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::evidence::kilo::{self, RawNode};
+use crate::evidence::{self, Node};
+
 /// A Node without what nobody here reads: managed fields, foreign annotations, images, capacity.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SlimNode {
@@ -58,6 +61,28 @@ impl SlimNode {
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Returns the node as Kilo reads it, with `topology_label` as the label of its location.
+    #[must_use]
+    pub fn read(&self, topology_label: &str) -> Node {
+        let taint = |taint: &Taint| evidence::Taint {
+            key: taint.key.clone(),
+            effect: taint.effect.clone(),
+        };
+        let ready = self.status.conditions.iter().flatten().find(|known| known.type_ == "Ready");
+
+        let raw = RawNode {
+            name: self.name().to_owned(),
+            labels: self.metadata.labels.clone().unwrap_or_default(),
+            annotations: self.metadata.annotations.clone().unwrap_or_default(),
+            pod_cidr: self.spec.pod_cidr.clone(),
+            cordoned: self.spec.unschedulable.unwrap_or_default(),
+            taints: self.spec.taints.iter().flatten().map(taint).collect(),
+            deleting: self.metadata.deletion_timestamp.is_some(),
+            ready: ready.map(|known| known.status == "True"),
+        };
+        kilo::read(&raw, topology_label)
     }
 }
 

@@ -57,7 +57,7 @@ fn a_status_survives_the_wire() {
             from: Some(NodeName::from("a")),
             to: NodeName::from("b"),
             why: "why".into(),
-            phase: MovePhase::Removing,
+            phase: MovePhase::Reverting,
             fence: "u/1".into(),
             started_ms: 5,
             written_ms: None,
@@ -68,7 +68,7 @@ fn a_status_survives_the_wire() {
     };
 
     let wire = serde_json::to_value(&status).unwrap();
-    assert_eq!(wire["move"]["phase"], "removing");
+    assert_eq!(wire["move"]["phase"], "reverting");
     assert_eq!(serde_json::from_value::<MeshLocationStatus>(wire).unwrap(), status);
 }
 
