@@ -7,7 +7,7 @@
 use tokio::task::AbortHandle;
 
 pub use link::{Link, Vxlan};
-pub use route::{Hop, Route};
+pub use route::{Hop, Lookup, Route};
 pub use rule::Rule;
 
 mod link;

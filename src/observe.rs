@@ -5,7 +5,9 @@
 
 mod checksum;
 pub mod echo;
+pub mod host;
 pub mod keys;
 pub mod probe;
 pub mod schedule;
+pub mod tunnel;
 pub mod wire;

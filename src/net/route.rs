@@ -102,6 +102,29 @@ impl Route {
     }
 }
 
+/// The way that one packet would take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lookup {
+    /// The gateway, if it is not on the link itself.
+    pub gateway: Option<Ipv4Addr>,
+    /// The index of the link it would leave by.
+    pub link: Option<u32>,
+}
+
+impl Lookup {
+    fn read(message: &RouteMessage) -> Self {
+        let mut lookup = Self::default();
+        for attribute in &message.attributes {
+            if let RouteAttribute::Gateway(RouteAddress::Inet(gateway)) = attribute {
+                lookup.gateway = Some(*gateway);
+            } else if let RouteAttribute::Oif(link) = attribute {
+                lookup.link = Some(*link);
+            }
+        }
+        lookup
+    }
+}
+
 impl Netlink {
     /// Returns the unicast routes of a table.
     pub async fn routes(&self, table: u32) -> Result<Vec<Route>, Error> {
@@ -116,6 +139,16 @@ impl Netlink {
         let routes = routes.map_err(refused(|| "list routes".to_owned()))?;
 
         Ok(routes.into_iter().flatten().filter(|route| route.table == table).collect())
+    }
+
+    /// Asks which way a packet of this host's own to `address` would take, rules and all.
+    pub async fn lookup(&self, address: Ipv4Addr) -> Result<Lookup, Error> {
+        let one = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
+        let refused = refused(|| format!("look up the route to {address}"));
+
+        let mut found = self.handle.route().get(one).execute();
+        let found = found.try_next().await.map_err(refused)?;
+        Ok(found.as_ref().map(Lookup::read).unwrap_or_default())
     }
 
     /// Sets a route, in place of one that leads to the same destination in the same table.
