@@ -53,7 +53,9 @@ pub struct Counts {
     pub answered: u64,
     /// Hairpin frames counted.
     pub hairpins: u64,
-    /// Bytes that are no packet of ours.
+    /// Datagrams that the kernel dropped for us: garbage, or more than we could take.
+    pub dropped: u64,
+    /// Other bytes that are no packet of ours.
     pub malformed: u64,
     /// Packets that none of our keys signed.
     pub forged: u64,
@@ -154,8 +156,9 @@ impl Desk {
                 table.counts.forged += 1;
                 return None;
             }
-            Err(Malformed::Short | Malformed::Foreign | Malformed::Version(_))
-            | Err(Malformed::Kind(_)) => {
+            Err(
+                Malformed::Short | Malformed::Foreign | Malformed::Version(_) | Malformed::Kind(_),
+            ) => {
                 table.counts.malformed += 1;
                 return None;
             }
@@ -171,6 +174,13 @@ impl Desk {
             Judgement::Silence => return None,
         };
         Some((Packet { body, ..packet }, decoded.key))
+    }
+
+    /// Notes datagrams that the kernel dropped.
+    fn dropped(&self, datagrams: u32) {
+        if datagrams > 0 {
+            self.table().counts.dropped += u64::from(datagrams);
+        }
     }
 
     /// Notes an answer that could not be sent.

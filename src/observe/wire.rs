@@ -41,7 +41,8 @@ mod tests;
 /// How long a packet is without trailing bytes.
 pub const LENGTH: usize = 64;
 
-const MAGIC: [u8; 2] = *b"TN";
+/// How every packet begins.
+pub(super) const MAGIC: [u8; 2] = *b"TN";
 const VERSION: u8 = 1;
 /// Where the body lies, and where the tag.
 const BODY: usize = 24;

@@ -11,14 +11,17 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
     sockopt,
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::{BindError, Desk};
+use crate::observe::wire::{LENGTH, MAGIC};
 
 /// The longest request that is answered: a jumbo frame.
 const LONGEST: usize = 9216;
+/// What the kernel's filter sees before the packet.
+const UDP_HEADER: u32 = 8;
 /// How much the kernel may keep for us, so that a flood leaves room for honest probes.
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// After how many packets the other tasks get their turn.
@@ -53,8 +56,30 @@ fn open(domain: Domain) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.attach_filter(&ours_only())?;
+    setsockopt(&socket, sockopt::RxqOvfl, &1)?;
 
     Ok(socket)
+}
+
+/// Returns a program that has the kernel drop, before it takes room in the receive buffer, what is
+/// too short for a packet of ours or does not begin like one.
+fn ours_only() -> [SockFilter; 6] {
+    const LOAD_LENGTH: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_LEN) as u16;
+    const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
+    const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let magic = u16::from_be_bytes(MAGIC);
+
+    [
+        SockFilter::new(LOAD_LENGTH, 0, 0, 0),
+        SockFilter::new(AT_LEAST, 0, 3, UDP_HEADER + LENGTH as u32),
+        SockFilter::new(LOAD_HALF, 0, 0, UDP_HEADER),
+        SockFilter::new(EQUAL, 0, 1, magic.into()),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
 }
 
 fn finish(socket: Socket, address: SocketAddr) -> io::Result<UdpSocket> {
@@ -65,7 +90,8 @@ fn finish(socket: Socket, address: SocketAddr) -> io::Result<UdpSocket> {
 /// Answers until the task is dropped.
 pub(super) async fn serve(socket: UdpSocket, desk: Arc<Desk>) {
     let mut buffer = vec![0; LONGEST];
-    let mut control = nix::cmsg_space!(libc::in6_pktinfo);
+    let mut control = nix::cmsg_space!(libc::in6_pktinfo, u32);
+    let mut dropped = 0;
 
     loop {
         if let Err(error) = socket.readable().await {
@@ -76,7 +102,11 @@ pub(super) async fn serve(socket: UdpSocket, desk: Arc<Desk>) {
             let received =
                 socket.try_io(Interest::READABLE, || receive(&socket, &mut buffer, &mut control));
             match received {
-                Ok(request) => answer(&socket, &desk, &mut buffer, request),
+                Ok(request) => {
+                    desk.dropped(request.dropped.wrapping_sub(dropped));
+                    dropped = request.dropped;
+                    answer(&socket, &desk, &mut buffer[..request.length], request.ends);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An ICMP error of an earlier answer, or the like: nothing of this request.
                 Err(_) => {}
@@ -86,9 +116,8 @@ pub(super) async fn serve(socket: UdpSocket, desk: Arc<Desk>) {
     }
 }
 
-fn answer(socket: &UdpSocket, desk: &Desk, buffer: &mut [u8], request: Option<Request>) {
-    let Some(Request { length, from, to }) = request else { return };
-    let bytes = &mut buffer[..length];
+fn answer(socket: &UdpSocket, desk: &Desk, bytes: &mut [u8], ends: Option<Ends>) {
+    let Some(Ends { from, to }) = ends else { return };
     if desk.answer(bytes, from) && send(socket, bytes, (to, from)).is_err() {
         desk.unsent();
     }
@@ -97,15 +126,18 @@ fn answer(socket: &UdpSocket, desk: &Desk, buffer: &mut [u8], request: Option<Re
 /// One datagram, as it arrived.
 struct Request {
     length: usize,
+    ends: Option<Ends>,
+    /// How many datagrams the kernel has dropped on this socket so far.
+    dropped: u32,
+}
+
+/// Where a datagram came from, and to which of our addresses.
+struct Ends {
     from: SocketAddr,
     to: IpAddr,
 }
 
-fn receive(
-    socket: &UdpSocket,
-    buffer: &mut [u8],
-    control: &mut [u8],
-) -> io::Result<Option<Request>> {
+fn receive(socket: &UdpSocket, buffer: &mut [u8], control: &mut [u8]) -> io::Result<Request> {
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
@@ -115,8 +147,16 @@ fn receive(
     )?;
 
     let from = message.address.as_ref().and_then(socket_address);
-    let to = message.cmsgs()?.find_map(destination);
-    Ok(from.zip(to).map(|(from, to)| Request { length: message.bytes, from, to }))
+    let (mut to, mut dropped) = (None, 0);
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::RxqOvfl(count) = control {
+            dropped = count;
+        } else {
+            to = to.or_else(|| destination(control));
+        }
+    }
+    let ends = from.zip(to).map(|(from, to)| Ends { from, to });
+    Ok(Request { length: message.bytes, ends, dropped })
 }
 
 fn destination(control: ControlMessageOwned) -> Option<IpAddr> {
