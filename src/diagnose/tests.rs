@@ -1,0 +1,1 @@
+//! Faults of known truth against what is diagnosed.
