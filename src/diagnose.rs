@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use self::plane::{Span, View};
+use self::plane::{Loss, Span, View};
 use self::rules::Case;
 use crate::evidence::{Element, Evidence, Flow, LocalFinding, Location, NodeName};
 
@@ -135,25 +135,61 @@ pub fn diagnose(evidence: &Evidence, thresholds: &Thresholds) -> Vec<Finding> {
     }
     doubts::hold_back_in_storm(&mut findings, evidence, thresholds);
 
+    // Of several riddles about one location the first, which explains most, says enough.
+    let mut puzzled = BTreeSet::new();
+    findings.retain(|finding| {
+        finding.class != Class::Unclear || puzzled.insert(finding.location.clone())
+    });
     findings
 }
 
 /// Judges one kind of flow: what is sharp first, then what only longer windows show.
 fn findings_of(view: &View<'_>, flow: Flow, explained: &mut BTreeSet<Element>) -> Vec<Finding> {
     let recent = Span::Recent(view.evidence.now - view.thresholds.steady_age);
-    let spans = [view.onset(flow).map(Span::Since), Some(recent)];
+    if let Some(onset) = view.onset(flow, Loss::Whole) {
+        let mut findings = findings_in(view, flow, Span::Since(onset), explained);
+        let judged = locations(&findings);
+        // Where a longer window shows the same fault again, it is thinned out: elsewhere only.
+        let further = findings_in(view, flow, recent, explained).into_iter();
+        findings.extend(further.filter(|finding| !judged.contains(&finding.location)));
+        return findings;
+    }
 
+    let before = explained.clone();
+    let onset = view.onset(flow, Loss::Partial);
+    let sharp = onset.map(|onset| findings_in(view, flow, Span::Since(onset), explained));
+    let sharp = sharp.unwrap_or_default();
+    if !sharp.is_empty() && sharp.iter().all(|finding| finding.culprit.is_some()) {
+        return sharp;
+    }
+    // A share of loss that bursts show but do not place may take longer windows to place.
+    *explained = before;
+    let mut findings = findings_in(view, flow, recent, explained);
+    let placed = locations(&findings);
+    findings.extend(sharp.into_iter().filter(|finding| !placed.contains(&finding.location)));
+
+    findings
+}
+
+fn findings_in(
+    view: &View<'_>,
+    flow: Flow,
+    span: Span,
+    explained: &mut BTreeSet<Element>,
+) -> Vec<Finding> {
+    let paths = view.counts(flow, span, explained);
     let mut findings = Vec::new();
-    for span in spans.into_iter().flatten() {
-        let paths = view.counts(flow, span, explained);
-        for part in likelihood::explain(&paths, &view.evidence.mesh, view.thresholds) {
-            explained.extend(part.candidates.iter().cloned());
-            let case = Case::new(flow, part, &paths, view, span);
-            findings.extend(findings_of_case(&case, view.evidence, view.thresholds));
-        }
+    for part in likelihood::explain(&paths, &view.evidence.mesh, view.thresholds) {
+        explained.extend(part.candidates.iter().cloned());
+        let case = Case::new(flow, part, &paths, view, span);
+        findings.extend(findings_of_case(&case, view.evidence, view.thresholds));
     }
 
     findings
+}
+
+fn locations(findings: &[Finding]) -> BTreeSet<Location> {
+    findings.iter().map(|finding| finding.location.clone()).collect()
 }
 
 /// Tells each location concerned.

@@ -23,6 +23,18 @@ pub(super) enum Span {
     Recent(Moment),
 }
 
+/// How much of a burst was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// All of it, for all that matters.
+    Whole,
+    /// More than chance loses.
+    Partial,
+}
+
+/// From this share on a fault takes, for all that matters, every flow.
+pub(super) const WHOLE: f64 = 0.9;
+
 /// The counts of one path.
 #[derive(Debug, Clone)]
 pub(super) struct Counted<'a> {
@@ -60,6 +72,8 @@ pub(super) struct View<'a> {
     pub(super) thresholds: &'a Thresholds,
     paths: Vec<Windows<'a>>,
     churning: BTreeSet<&'a Location>,
+    /// The mean background loss between two locations.
+    ways: BTreeMap<(&'a Location, &'a Location), f64>,
 }
 
 struct Windows<'a> {
@@ -71,20 +85,30 @@ struct Windows<'a> {
 impl<'a> View<'a> {
     /// Sorts the evidence by path.
     pub(super) fn new(evidence: &'a Evidence, thresholds: &'a Thresholds) -> Self {
-        let mut view =
-            Self { evidence, thresholds, paths: windows(evidence), churning: BTreeSet::new() };
+        let mut view = Self {
+            evidence,
+            thresholds,
+            paths: windows(evidence),
+            churning: BTreeSet::new(),
+            ways: BTreeMap::new(),
+        };
         view.churning = view.churning();
+        view.ways = view.ways();
         view
     }
 
-    /// Returns when the first burst began that failed beyond chance, if any counts.
-    pub(super) fn onset(&self, flow: Flow) -> Option<Moment> {
+    /// Returns when the first burst began that failed wholly or in part, if any counts.
+    pub(super) fn onset(&self, flow: Flow, loss: Loss) -> Option<Moment> {
         let failed = |windows: &Windows<'a>| {
             let burst = windows.burst.filter(|burst| self.is_fresh_burst(&burst.window))?;
-            let background = burst.background.max(self.thresholds.background);
+            let background = self.background(burst);
             let (sent, lost) = (burst.window.sent, burst.window.lost);
             let odd = likelihood::deviance(sent, lost, background) > -self.thresholds.misfit.ln();
-            (odd && burst.window.loss() > background).then_some(burst.window.oldest)
+            let least = match loss {
+                Loss::Whole => WHOLE,
+                Loss::Partial => background,
+            };
+            (odd && burst.window.loss() > least).then_some(burst.window.oldest)
         };
 
         self.paths.iter().filter(|windows| windows.path.flow == flow).filter_map(failed).min()
@@ -147,7 +171,7 @@ impl<'a> View<'a> {
             sent: window.sent,
             lost: window.lost.min(window.sent),
             heard,
-            background: any.background.clamp(self.thresholds.background, 0.5),
+            background: self.background(any),
             crossed,
         })
     }
@@ -179,6 +203,32 @@ impl<'a> View<'a> {
 
     fn clip(&self, seen: Option<&Observation>, from: Moment) -> Option<Window> {
         seen.and_then(|seen| clip(seen.window, from))
+    }
+
+    /// One path's background is known from few flows; the mean of its way steadies it.
+    fn background(&self, seen: &Observation) -> f64 {
+        let mean = self.way(&seen.path).and_then(|way| self.ways.get(&way)).copied();
+        seen.background.max(mean.unwrap_or(0.0)).clamp(self.thresholds.background, 0.5)
+    }
+
+    fn ways(&self) -> BTreeMap<(&'a Location, &'a Location), f64> {
+        let mut sums: BTreeMap<_, (f64, f64)> = BTreeMap::new();
+        for windows in self.paths.iter().filter(|windows| windows.path.flow == Flow::NewUdp) {
+            let (Some(way), Some(steady)) = (self.way(windows.path), windows.steady) else {
+                continue;
+            };
+            let (sum, count) = sums.entry(way).or_default();
+            *sum += steady.background;
+            *count += 1.0;
+        }
+
+        sums.into_iter().map(|(way, (sum, count))| (way, sum / count)).collect()
+    }
+
+    fn way(&self, path: &Path) -> Option<(&'a Location, &'a Location)> {
+        let mut ends = self.ends(path);
+        let (one, other) = (ends.next()?, ends.next()?);
+        Some(if one <= other { (one, other) } else { (other, one) })
     }
 
     fn is_fresh_burst(&self, window: &Window) -> bool {

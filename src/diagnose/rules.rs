@@ -4,12 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::likelihood::Part;
-use super::plane::{Counted, Span, View, tally};
+use super::plane::{Counted, Span, View, WHOLE, tally};
 use super::{Class, Doubt};
 use crate::evidence::{AddressKind, Direction, Element, Flow, LocalCause, LocalFinding, NodeName};
 
-/// From this share on a fault takes, for all that matters, every flow.
-const WHOLE: f64 = 0.9;
 /// So many flows of another kind must have passed to say that this kind passes.
 const ENOUGH: u32 = 3;
 
@@ -62,9 +60,11 @@ impl<'a> Case<'a> {
         case
     }
 
-    /// Returns the candidate that stands for all: where several of one node fit, the broadest.
+    /// Returns the candidate that stands for all: where several of one node fit, the node as a
+    /// whole if nothing passes, else the one that fits best.
     pub(super) fn representative(&self) -> &Element {
-        let host = |element: &&Element| matches!(element, Element::Host(_));
+        let dead = self.part.share >= WHOLE;
+        let host = |element: &&Element| matches!(element, Element::Host(_)) == dead;
         self.part.candidates.iter().find(host).unwrap_or(&self.part.candidates[0])
     }
 
@@ -121,6 +121,7 @@ impl<'a> Case<'a> {
             _ if self.is_blocked() => Class::ProbeBlocked,
             _ if self.flow == Flow::Large => Class::MtuBlackHole,
             Element::Responder(_) => Class::ProbeBlocked,
+            Element::Host(_) if self.part.share < WHOLE => Class::Partial,
             Element::Tunnel(..) => Class::Tunnel,
             Element::Uplink(_) => Class::Uplink,
             Element::Host(_) => Class::Host,

@@ -43,8 +43,8 @@ impl Default for Thresholds {
             // One sound conviction in 100 waits for the next round; a path that passes says so
             // with a few flows.
             misfit: 0.01,
-            // Below 0.5 % a lost packet is still ordinary on any WAN.
-            background: 0.005,
+            // Below this a lost packet is ordinary on any WAN.
+            background: 0.003,
             // Users notice a tenth; hash buckets of a sick NIC come in quarters and halves.
             dark_share: 0.1,
             // Three rounds of probing, 1.33 s each.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::plane::{Span, View, tally};
+use super::plane::{Loss, Span, View, tally};
 use super::{Class, Finding, Thresholds, doubts};
 use crate::evidence::{Direction, Element, Evidence, Flow, Location, NodeName, Observation, Path};
 
@@ -169,7 +169,7 @@ fn forwarded(
 ) -> Result<(), Doubt> {
     let (evidence, thresholds) = (view.evidence, view.thresholds);
     let recent = Span::Recent(evidence.now - thresholds.healthy_age);
-    let span = view.onset(Flow::NewUdp).map_or(recent, Span::Since);
+    let span = view.onset(Flow::NewUdp, Loss::Whole).map_or(recent, Span::Since);
     let at_home = |node: &NodeName| {
         evidence.mesh.nodes.get(node).is_some_and(|node| node.location == *location)
     };

@@ -162,7 +162,9 @@ impl Scenario {
     /// Tells whether an element is what is really broken, or a part of it.
     pub(crate) fn is_true(&self, element: &Element) -> bool {
         let node = match self.fault {
-            Fault::None | Fault::PortNeverOpen | Fault::WholeMesh | Fault::ApiStorm => return false,
+            Fault::None | Fault::PortNeverOpen | Fault::WholeMesh | Fault::ApiStorm => {
+                return false;
+            }
             Fault::WanCut => {
                 let cut = Element::tunnel(&Self::location(0), &Self::location(1));
                 return *element == cut || self.only_way_of_lone(element);
@@ -252,15 +254,15 @@ impl Scenario {
 // Probing, as the schedule does it.
 impl Scenario {
     fn probe(&mut self) {
-        let mut asked: Option<Moment> = None;
-        for prober in self.probers() {
-            let dark = self.steady(&prober);
-            asked = [asked, dark].into_iter().flatten().min();
-        }
-        let Some(asked) = asked else { return };
+        let probers = self.probers();
+        let dark: Vec<Moment> = probers.iter().flat_map(|prober| self.steady(prober)).collect();
+        let lately = |at: &&Moment| **at + Duration::from_secs(10) > self.now;
+        let Some(first) = dark.iter().filter(lately).min() else { return };
 
-        for prober in self.probers() {
-            let start = asked + Duration::from_millis(300 + self.random.below(200) as u64);
+        // The arbiter asks once it hears of it, and again while it lasts.
+        let asked = (*first + Duration::from_millis(300)).max(self.now - Duration::from_secs(2));
+        for prober in probers {
+            let start = asked + Duration::from_millis(self.random.below(200) as u64);
             self.inquest(&prober, start);
         }
     }
@@ -278,13 +280,13 @@ impl Scenario {
         !dead || at < self.onset
     }
 
-    /// Runs the steady lanes of a minute and the bursts they start; returns when it first saw
+    /// Runs the steady lanes of a minute and the bursts they start; returns when it saw
     /// something dark.
-    fn steady(&mut self, prober: &NodeName) -> Option<Moment> {
+    fn steady(&mut self, prober: &NodeName) -> Vec<Moment> {
         let rotation = self.rotation(prober);
         let inside = self.inside(prober);
         let fixed = self.fixed(prober);
-        let (mut calm, mut dark) = (Moment::START, None);
+        let (mut calm, mut dark) = (BTreeMap::<String, Moment>::new(), Vec::new());
 
         let mut at = self.now - Duration::from_secs(60);
         let mut turn = self.random.below(64);
@@ -293,12 +295,15 @@ impl Scenario {
             at = at + Duration::from_micros(997_500 + self.random.below(332_500) as u64);
             let target = &rotation[turn % rotation.len()];
             let lost = self.shoot(prober, target, Flow::NewUdp, at);
-            if lost && at >= calm {
-                calm = at + Duration::from_secs(10);
+            if lost && calm.get(&target.0.0[..1]).is_none_or(|calm| at >= *calm) {
                 let start = at + Duration::from_millis(120);
-                let other = &rotation[self.random.below(rotation.len())];
+                let other = self.other(&rotation, target).clone();
+                for way in [target, &other] {
+                    calm.insert(way.0.0[..1].to_owned(), at + Duration::from_secs(10));
+                }
+                let other = &other;
                 if self.first_loss(prober, [target, other], (&inside, &fixed), start) {
-                    dark = dark.or(Some(start));
+                    dark.push(start);
                 }
             }
             if turn % 8 == 0 && !inside.is_empty() {
@@ -313,13 +318,32 @@ impl Scenario {
                 self.shoot(prober, &rotation[(turn / 17) % rotation.len()], Flow::NewTcp, at);
             }
             if turn % 51 == 0 {
-                for flow in [Flow::Large, Flow::Ping, Flow::Control] {
-                    self.shoot(prober, &fixed[(turn / 51) % fixed.len()], flow, at);
+                let target = &fixed[(turn / 51) % fixed.len()];
+                for flow in [Flow::Ping, Flow::Control] {
+                    self.shoot(prober, target, flow, at);
+                }
+                if self.shoot(prober, target, Flow::Large, at) {
+                    let start = at + Duration::from_millis(120);
+                    self.first_loss(prober, [target, target], (&inside, &fixed), start);
+                    dark.push(start);
                 }
             }
         }
 
         dark
+    }
+
+    fn other<'a>(
+        &mut self,
+        rotation: &'a [(NodeName, AddressKind)],
+        lost: &(NodeName, AddressKind),
+    ) -> &'a (NodeName, AddressKind) {
+        let elsewhere: Vec<_> =
+            rotation.iter().filter(|spot| spot.0.0[..1] != lost.0.0[..1]).collect();
+        if elsewhere.is_empty() {
+            return &rotation[self.random.below(rotation.len())];
+        }
+        elsewhere[self.random.below(elsewhere.len())]
     }
 
     fn first_loss(
@@ -337,9 +361,12 @@ impl Scenario {
             self.salvo(prober, target, Flow::NewUdp, 4, start);
         }
         self.contrast(prober, fixed.first(), start);
-        if let Some(leader) = self.names.iter().map(|names| &names[0]).find(|leader| {
-            leader.0[..1] == targets[0].0.0[..1] && *leader != prober
-        }) {
+        if let Some(leader) = self
+            .names
+            .iter()
+            .map(|names| &names[0])
+            .find(|leader| leader.0[..1] == targets[0].0.0[..1] && *leader != prober)
+        {
             let target = (leader.clone(), AddressKind::Pod);
             self.salvo(prober, &target, Flow::NewUdp, 4, start);
         }
@@ -467,8 +494,7 @@ impl Scenario {
         let broken = at >= self.onset || self.fault == Fault::PortNeverOpen;
         let lucky = self.lucky(path);
         let mut passes = |request: bool| {
-            let unharmed = !broken
-                || legs.iter().all(|leg| !self.drops(leg, path, request, lucky));
+            let unharmed = !broken || legs.iter().all(|leg| !self.drops(leg, path, request, lucky));
             unharmed && self.random.unit() >= self.background / 2.0
         };
         let arrives = passes(true);
