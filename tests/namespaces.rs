@@ -150,7 +150,7 @@ async fn routes(net: &Netlink) -> anyhow::Result<()> {
 
 /// Pods of one location reach each other over the overlay, and nodes of two over the WAN.
 async fn network() -> anyhow::Result<()> {
-    let network = Network::build(Topology::new(2, 2)?).await?;
+    let network = Network::build(Topology::new(2, 2)?, Namespace::spawn("wan").await?).await?;
     let hosts = network.hosts.values().collect::<Vec<_>>();
     let [one, two, other, _] = hosts.as_slice() else { anyhow::bail!("not four hosts") };
 
@@ -185,7 +185,7 @@ async fn heard(from: &Namespace, by: &Namespace, at: Ipv4Addr) -> anyhow::Result
 
 /// Each fault breaks what it says and spares the rest, and lifting it heals.
 async fn faults() -> anyhow::Result<()> {
-    let network = Network::build(Topology::new(1, 2)?).await?;
+    let network = Network::build(Topology::new(1, 2)?, Namespace::spawn("wan").await?).await?;
     let hosts = network.hosts.values().collect::<Vec<_>>();
     let [leader, member] = hosts.as_slice() else { anyhow::bail!("not two hosts") };
     let remote = tunnel(leader, member).await?;

@@ -77,9 +77,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Builds the network.
-    pub async fn build(topology: Topology) -> Result<Self, Error> {
-        let wan = Namespace::spawn("wan").await?;
+    /// Builds the network around a namespace for the WAN.
+    pub async fn build(topology: Topology, wan: Namespace) -> Result<Self, Error> {
         let lans = topology.places.iter().map(|place| place.lan).max().unwrap_or_default();
         on(&wan, async move || lay_bridges(lans).await).await?;
 

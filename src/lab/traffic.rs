@@ -114,6 +114,15 @@ impl Traffic {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Returns the fresh flows that were opened since then and have ended.
+    #[must_use]
+    pub fn since(&self, then: Instant) -> Vec<Fresh> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // They stand in the order of their ends, and none lasts longer than our patience.
+        let recent = seen.fresh.iter().rev().take_while(|flow| flow.at + PATIENCE >= then);
+        recent.filter(|flow| flow.at >= then).cloned().collect()
+    }
+
     /// Forgets the fresh flows seen so far.
     pub fn forget(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
