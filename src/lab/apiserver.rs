@@ -4,8 +4,32 @@
 //! token is let in. It can be slow, throttle, hang, refuse and cut its watches on demand, and tells
 //! whoever subscribes of every write.
 
+mod admit;
+mod apply;
+mod builtin;
+mod columns;
 mod connection;
+mod control;
+mod definition;
+mod discovery;
 mod faults;
+mod http;
+mod json;
+mod managed;
+mod openapi;
+mod patch;
+mod path;
+mod read;
+mod resource;
+mod schema;
+mod selector;
+mod shape;
+mod status;
+mod store;
+mod validate;
+mod view;
+mod watch;
+mod write;
 
 use std::io;
 use std::sync::Arc;
@@ -16,6 +40,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+
+use store::Store;
 
 pub use faults::{Fault, Faults};
 
@@ -72,7 +98,7 @@ pub struct Write {
 #[derive(Debug, Clone)]
 pub struct Server {
     faults: Faults,
-    writes: broadcast::Sender<Write>,
+    store: Arc<Store>,
 }
 
 impl Default for Server {
@@ -85,7 +111,11 @@ impl Server {
     /// Makes a server that holds the namespaces and nothing else.
     #[must_use]
     pub fn new() -> Self {
-        Self { faults: Faults::default(), writes: broadcast::Sender::new(BACKLOG) }
+        let store = Store::new(broadcast::Sender::new(BACKLOG));
+        for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+            store.add_namespace(name);
+        }
+        Self { faults: Faults::default(), store: Arc::new(store) }
     }
 
     /// Serves on a listener until told to end; then connections are reset. May be called for any
@@ -99,12 +129,8 @@ impl Server {
         cancel: CancellationToken,
     ) -> Result<(), Error> {
         let listener = connection::Listener { tcp: listener, faults: self.faults.clone() };
-        let faults = self.faults.clone();
-        let app = Router::new().fallback(async move || {
-            faults.unhung().await;
-            let watches = faults.watches();
-            if watches.is_cancelled() { "" } else { "ok" }
-        });
+        let server = self.clone();
+        let app = Router::new().fallback(async move |request| http::answer(server, request).await);
 
         let ended = tokio::select! {
             ended = axum::serve(listener, app) => ended.map_err(Error::Serve),
@@ -121,10 +147,15 @@ impl Server {
         &self.faults
     }
 
+    /// Forgets the history of writes, so that a watch that must resume is answered 410 Gone.
+    pub fn compact(&self) {
+        self.store.compact();
+    }
+
     /// Returns all writes from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Write> {
-        self.writes.subscribe()
+        self.store.writes.subscribe()
     }
 
     /// Returns a kubeconfig for a server at `url`.
