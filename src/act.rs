@@ -1,1 +1,4 @@
-//! (to be written)
+//! Carries out what was decided, and tells of it.
+
+pub mod hooks;
+pub mod leader;
