@@ -2,3 +2,6 @@
 
 pub mod hooks;
 pub mod leader;
+mod statuses;
+
+pub use statuses::Statuses;

@@ -1,1 +1,123 @@
-//! (to be written)
+//! The loop of the one process that judges and moves leaders: the holder of the lease.
+//!
+//! ```text
+//! stand for the lease ─▶ reign: look ─▶ judge ─▶ tell, publish, hand moves to the actor ─┐
+//!        ▲                       ▲────────────────────────────────────────────────────────┤
+//!        └───────────────────────────────────── the lease is lost, or we are told to stop ┘
+//! ```
+//!
+//! A reign keeps nothing that the next one needs: what must outlive it stands in the objects.
+
+use std::time::Duration;
+
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::hooks::{HookError, Hooks};
+use crate::act::leader::Mover;
+use crate::cluster::lease::{Campaign, Candidate, KubeServer, Leadership, Timing, draw_identity};
+use crate::cluster::objects::MeshLocation;
+use crate::cluster::watch::{Renewal, Watch};
+use crate::cluster::{self, Clients, ConnectError};
+use crate::config::Config;
+
+mod actor;
+mod assign;
+mod clock;
+mod intake;
+mod publish;
+mod reign;
+mod transitions;
+
+use reign::Reign;
+
+/// The name of the lease.
+const LEASE: &str = "tanist";
+
+/// How much longer than others a process waits that runs on a leader: the lease should outlive
+/// what it judges.
+const LEADER_HANDICAP: Duration = Duration::from_secs(2);
+
+/// Why an arbiter ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no way to the API server.
+    #[error("cannot reach the API server")]
+    Connect(#[from] ConnectError),
+    /// A webhook cannot be called.
+    #[error("cannot use a webhook")]
+    Hook(#[from] HookError),
+}
+
+/// Stands for the lease and rules whenever it holds it, until cancelled; then gives it back.
+///
+/// # Errors
+/// If the credentials cannot be read.
+pub async fn run(config: &Config, cancel: CancellationToken) -> Result<(), Error> {
+    let hooks = Hooks::new(config.hook_before.as_deref(), config.hook_after.as_deref())?;
+    let Clients { api, lease, .. } = cluster::connect(config.kubeconfig.as_deref()).await?;
+    let (handicap_sender, handicap) = watch::channel(Duration::ZERO);
+    let name = config.node.clone().unwrap_or_else(|| "arbiter".to_owned());
+    let campaign = Campaign {
+        identity: draw_identity(&name),
+        timing: Timing::default(),
+        handicap,
+        wall: jiff::Timestamp::now,
+    };
+    let server = KubeServer::new(lease, &config.namespace, LEASE);
+    let (candidate, leadership) = Candidate::new(server, campaign);
+    let election = tokio::spawn(candidate.run(cancel.clone()));
+
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = rule(config, &api, &hooks, leadership) => {}
+        () = handicap_of(config, &api, handicap_sender) => {}
+    }
+    // The lease is given back before the process ends, so that the next arbiter need not wait.
+    let _ended = election.await;
+    Ok(())
+}
+
+/// Reigns whenever this process holds the lease.
+async fn rule(config: &Config, api: &Client, hooks: &Hooks, mut leadership: Leadership) {
+    loop {
+        let Some(fence) = leadership.current() else {
+            leadership.changed().await;
+            continue;
+        };
+        tracing::info!(%fence, "Holding the lease");
+        let label = &config.topology_label;
+        let mover = Mover::new(api.clone(), leadership.clone(), label, hooks.clone());
+        tokio::select! {
+            () = Reign::begin(config, api, mover).rule() => {}
+            () = ended(leadership.clone(), &fence) => {}
+        }
+        tracing::info!(%fence, "The lease is lost");
+    }
+}
+
+/// Waits until the term of `fence` is over.
+async fn ended(mut leadership: Leadership, fence: &cluster::lease::Fence) {
+    while leadership.is_current(fence) {
+        leadership.changed().await;
+    }
+}
+
+/// Keeps the handicap up to date: more while this node leads its location.
+async fn handicap_of(config: &Config, api: &Client, handicap: watch::Sender<Duration>) {
+    let Some(me) = &config.node else { return std::future::pending().await };
+    let mut locations = Watch::<MeshLocation>::all(Api::all(api.clone()), Renewal::Seldom);
+    loop {
+        let leads = |location: &MeshLocation| {
+            let leader = location.status.as_ref().and_then(|status| status.leader.as_ref());
+            leader.is_some_and(|leader| leader.0 == *me)
+        };
+        let leading = locations
+            .objects()
+            .as_ref()
+            .is_some_and(|locations| locations.values().any(|location| leads(location)));
+        handicap.send_replace(if leading { LEADER_HANDICAP } else { Duration::ZERO });
+        locations.changed().await;
+    }
+}

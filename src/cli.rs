@@ -1,10 +1,16 @@
 //! The command line: one file per command, clap types beside it. `anyhow` lives here only.
 
+use std::future::Future;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
 
+mod agent;
+mod arbiter;
 mod crds;
+mod replay;
 
 /// Proves with fresh flows that Kilo's leaders forward, and moves the leader when one does not.
 #[derive(Debug, Parser)]
@@ -16,6 +22,12 @@ struct Tanist {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs beside a Kilo agent: answers probes, probes, reports
+    Agent(agent::Agent),
+    /// Runs the one process that judges and moves leaders
+    Arbiter(arbiter::Arbiter),
+    /// Runs a journal through diagnosis and decision again, and says why what was done was done
+    Replay(replay::Replay),
     /// Prints the custom resource definitions, for kubectl apply
     Crds,
 }
@@ -35,8 +47,35 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Agent(agent) => agent.run(),
+        Command::Arbiter(arbiter) => arbiter.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Crds => crds::run(),
     }
+}
+
+/// Runs a future to its end on a runtime of one thread.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().context("cannot start the runtime")?.block_on(future)
+}
+
+/// Returns a token that SIGTERM and SIGINT cancel.
+fn until_told_to_stop() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let cancel = CancellationToken::new();
+    let told = cancel.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(cancel)
 }
 
 /// Prints a line to standard output: what a command was asked for.

@@ -12,6 +12,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::decide::Mode;
+use crate::telemetry;
 
 /// What can be set, each at most once per source; none means the default.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
@@ -77,6 +78,9 @@ pub struct Settings {
     /// How long after the API server's return nothing is decided, at least
     #[arg(long, env = "TANIST_RETURN_QUIET", value_name = "TIME")]
     pub return_quiet: Option<Span>,
+    /// What to log, such as `info` or `info,tanist::sidecar=debug`
+    #[arg(long, env = "TANIST_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
     /// Asked before a move; an answer other than 2xx vetoes it
     #[arg(long, env = "TANIST_HOOK_BEFORE", value_name = "URL")]
     pub hook_before: Option<String>,
@@ -116,7 +120,7 @@ impl Settings {
         first_of!(self, other, {
             node, kubeconfig, key_file, mode, port, admin, namespace, overlay, kilo_interface,
             kilo_port, topology_label, cache, journal, journal_mib, rest, rest_most, daily_moves,
-            proof, quiet, return_quiet, hook_before, hook_after,
+            proof, quiet, return_quiet, log, hook_before, hook_after,
         })
     }
 
@@ -157,6 +161,7 @@ impl Settings {
             proof: self.proof.map_or(DEFAULT_PROOF, Duration::from),
             quiet: self.quiet.map_or(DEFAULT_QUIET, Duration::from),
             return_quiet: self.return_quiet.map_or(DEFAULT_RETURN_QUIET, Duration::from),
+            log: self.log.unwrap_or_else(|| telemetry::DEFAULT_FILTER.to_owned()),
             hook_before: self.hook_before,
             hook_after: self.hook_after,
         })
@@ -227,6 +232,8 @@ pub struct Config {
     pub quiet: Duration,
     /// How long after the API server's return nothing is decided.
     pub return_quiet: Duration,
+    /// What to log.
+    pub log: String,
     /// Asked before a move.
     pub hook_before: Option<String>,
     /// Told after a move.

@@ -1,7 +1,7 @@
 //! The journal: what came in and what followed, one JSON object per line.
 //!
 //! ```text
-//! {"journal":1,"version":"0.1.0","epoch":1795254307000}     first line: the wall time of moment 0
+//! {"journal":1,"version":…,"epoch":…,"policy":…,"thresholds":…}  first line: the wall time of moment 0
 //! {"at":1250000,"in":{"report":{…}}}                        an input, microseconds after moment 0
 //! {"at":1251000,"round":{"cloud":{"health":"dark",…}}}      what a round came to, where it changed
 //! ```
@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{LocationPlan, Plan};
+use crate::decide::{LocationPlan, Plan, Policy};
+use crate::diagnose::Thresholds;
 use crate::evidence::{Epoch, Location, Moment, UnixTime};
 use crate::judge::Input;
 
@@ -25,7 +26,7 @@ use crate::judge::Input;
 const FORMAT: u32 = 1;
 
 /// The first line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
     /// The format.
@@ -34,6 +35,19 @@ pub struct Header {
     pub version: String,
     /// The wall time of [`Moment::START`].
     pub epoch: UnixTime,
+    /// The numbers that decisions were made by.
+    pub policy: Policy,
+    /// The figures that evidence was judged by.
+    pub thresholds: Thresholds,
+}
+
+impl Header {
+    /// Describes a journal that begins now.
+    #[must_use]
+    pub fn new(epoch: Epoch, policy: Policy, thresholds: Thresholds) -> Self {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { journal: FORMAT, version, epoch: epoch.0, policy, thresholds }
+    }
 }
 
 /// Any other line.
@@ -72,16 +86,11 @@ impl Journal {
     ///
     /// # Errors
     /// If the file cannot be renamed or created.
-    pub fn begin(file: &Path, most: u64, epoch: Epoch) -> Result<Self, Error> {
-        let header = Header {
-            journal: FORMAT,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            epoch: epoch.0,
-        };
+    pub fn begin(file: &Path, most: u64, header: Header) -> Result<Self, Error> {
         let writer = turn_over(file)?;
         let file = file.to_owned();
-        let mut journal = Self { file, writer, header, written: 0, most, last: Plan::default() };
-        let header = journal.header.clone();
+        let mut journal =
+            Self { file, writer, header: header.clone(), written: 0, most, last: Plan::default() };
         journal.line(&header)?;
         Ok(journal)
     }
@@ -241,3 +250,6 @@ pub enum Error {
         source: serde_json::Error,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,7 @@ pub struct Judgement {
 #[derive(Debug)]
 pub struct Judge {
     thresholds: Thresholds,
+    epoch: Epoch,
     gathered: Gathered,
     decider: Decider,
     intents: BTreeMap<Location, Intent>,
@@ -75,6 +76,7 @@ impl Judge {
     pub fn new(policy: Policy, thresholds: Thresholds, epoch: Epoch) -> Self {
         Self {
             thresholds,
+            epoch,
             gathered: Gathered::new(epoch),
             decider: Decider::new(policy, epoch),
             intents: BTreeMap::new(),
@@ -129,6 +131,36 @@ impl Judge {
             default_mode: self.mode,
         });
         Judgement { evidence, findings, plan }
+    }
+
+    /// Returns inputs that bring another judge to where this one stands, its windows aside.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Input> {
+        let gathered = &self.gathered;
+        let nodes = gathered.mesh().nodes.values().cloned().map(Box::new).map(Input::Node);
+        let leaders = gathered.leaders().iter().filter_map(|(location, leadership)| {
+            let since = self.epoch.unix(leadership.since);
+            Some(Input::LeaderSince(location.clone(), leadership.leader.clone()?, since))
+        });
+        let memories = gathered.leaders().keys().map(|location| {
+            Input::Memory(location.clone(), Box::new(self.decider.memory(location)))
+        });
+        let intents = self.intents.iter();
+        let intents =
+            intents.map(|(at, intent)| Input::Intent(at.clone(), Box::new(intent.clone())));
+        let progress = self.progress.iter();
+        let progress = progress.map(|(at, progress)| Input::Progress(at.clone(), progress.clone()));
+        let reports = gathered.reports().cloned().map(Box::new).map(Input::OldReport);
+
+        [Input::Mode(self.mode), Input::Api(self.api), Input::KiloPeers(self.kilo_peers)]
+            .into_iter()
+            .chain(nodes)
+            .chain(leaders)
+            .chain(memories)
+            .chain(intents)
+            .chain(progress)
+            .chain(reports)
+            .collect()
     }
 
     /// Returns what is gathered so far.

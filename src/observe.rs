@@ -5,7 +5,6 @@
 
 mod checksum;
 pub mod echo;
-pub mod hairpin;
 pub mod host;
 pub mod keys;
 pub mod probe;

@@ -14,9 +14,6 @@ use super::{
 /// A clock further off than this makes its node abstain: Kilo's readiness shifts with it.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
-/// A report older than this says nothing about now, whatever its windows.
-const SHELF_LIFE: Duration = Duration::from_secs(15);
-
 /// What has arrived so far.
 #[derive(Debug, Clone)]
 pub struct Gathered {
@@ -138,9 +135,6 @@ impl Gathered {
         };
         for (node, received) in &self.reports {
             evidence.reporters.insert(node.clone(), reporter(received, self.epoch));
-            if now.since(received.at) > SHELF_LIFE {
-                continue;
-            }
             for path in &received.report.paths {
                 evidence.observations.extend(self.observe(received, path));
             }

@@ -123,6 +123,10 @@ pub struct MeshLocationStatus {
     pub plan: Option<Assignment>,
     /// Grows by one when all sidecars of this location shall probe at once and answer.
     pub inquest: u64,
+    /// Other locations that are doubted, with the number of their inquest: when one grows, this
+    /// location's leader and witnesses probe their paths into it at once.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub look: BTreeMap<Location, u64>,
     /// Who shall bring up new sessions, and towards whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nudge: Option<Vec<Nudge>>,

@@ -1,0 +1,133 @@
+//! From what the watches hold to inputs: what differs from the last look.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::act::leader::progress;
+use crate::cluster::objects::{MeshLocation, RelayReport, SlimNode};
+use crate::cluster::watch::Objects;
+use crate::decide::{Intent, Mode};
+use crate::evidence::{Epoch, Location, Node, NodeName, UnixTime};
+use crate::judge::Input;
+
+/// What the last look held.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    nodes: Objects<SlimNode>,
+    reports: Option<Objects<RelayReport>>,
+    locations: Objects<MeshLocation>,
+    read: BTreeMap<NodeName, Node>,
+    intents: BTreeMap<Location, Intent>,
+    peers: Option<usize>,
+}
+
+impl Intake {
+    /// Returns the Nodes that came, changed or went.
+    pub(super) fn nodes(&mut self, now: &Objects<SlimNode>, topology_label: &str) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        for object in changed(&self.nodes, now) {
+            let node = object.read(topology_label);
+            self.read.insert(node.name.clone(), node.clone());
+            inputs.push(Input::Node(Box::new(node)));
+        }
+        for name in gone(&self.nodes, now) {
+            let name = NodeName(name);
+            self.read.remove(&name);
+            inputs.push(Input::NodeGone(name));
+        }
+        self.nodes.clone_from(now);
+        inputs
+    }
+
+    /// Returns the reports that came or changed; those of the first look are old ones.
+    pub(super) fn reports(&mut self, now: &Objects<RelayReport>) -> Vec<Input> {
+        let before = self.reports.replace(now.clone());
+        let first = before.is_none();
+        let before = before.unwrap_or_default();
+        let reports = changed(&before, now).map(|object| {
+            let report = Box::new(object.spec.report.clone());
+            if first { Input::OldReport(report) } else { Input::Report(report) }
+        });
+        reports.collect()
+    }
+
+    /// Takes the objects of the locations as they are now; on the first look they tell what the
+    /// last arbiter knew.
+    pub(super) fn locations(&mut self, now: &Objects<MeshLocation>, epoch: Epoch) -> Vec<Input> {
+        let known: BTreeSet<&Location> =
+            self.locations.values().map(|object| &object.spec.location).collect();
+        let unknown = now.values().filter(|object| !known.contains(&object.spec.location));
+        let inputs = unknown.flat_map(|object| remembered(object, epoch)).collect();
+        self.locations.clone_from(now);
+        inputs
+    }
+
+    /// Returns how many Kilo Peers there are, if that has changed.
+    pub(super) fn peers(&mut self, count: usize) -> Option<Input> {
+        let before = self.peers.replace(count);
+        (before != Some(count)).then_some(Input::KiloPeers(count))
+    }
+
+    /// Returns what the operator now wants, where it differs from the last look.
+    pub(super) fn intents(&mut self) -> Vec<Input> {
+        let mut intents: BTreeMap<Location, Intent> = BTreeMap::new();
+        for object in self.locations.values() {
+            intents.insert(object.spec.location.clone(), object.spec.intent());
+        }
+        for node in self.read.values() {
+            intents.entry(node.location.clone()).or_default().read_node(node);
+        }
+        let before = std::mem::replace(&mut self.intents, intents);
+        let differing =
+            self.intents.iter().filter(|(location, intent)| before.get(*location) != Some(*intent));
+        differing
+            .map(|(location, intent)| Input::Intent(location.clone(), Box::new(intent.clone())))
+            .collect()
+    }
+
+    /// Returns the mode in force in a location.
+    pub(super) fn mode(&self, location: &Location, otherwise: Mode) -> Mode {
+        self.intents.get(location).and_then(|intent| intent.mode).unwrap_or(otherwise)
+    }
+
+    /// Returns the object of a location, if it is there.
+    pub(super) fn object(&self, location: &Location) -> Option<&Arc<MeshLocation>> {
+        self.locations.values().find(|object| object.spec.location == *location)
+    }
+}
+
+fn changed<'a, K>(before: &'a Objects<K>, now: &'a Objects<K>) -> impl Iterator<Item = &'a Arc<K>> {
+    now.iter()
+        .filter(|(name, object)| !before.get(*name).is_some_and(|old| Arc::ptr_eq(old, object)))
+        .map(|(_, object)| object)
+}
+
+fn gone<K>(before: &Objects<K>, now: &Objects<K>) -> Vec<String> {
+    before.keys().filter(|name| !now.contains_key(*name)).cloned().collect()
+}
+
+/// Returns what the last arbiter knew of a location. A memory that cannot be read is left behind:
+/// it was edited by hand, and starting afresh moves nothing.
+fn remembered(object: &MeshLocation, epoch: Epoch) -> Vec<Input> {
+    let location = &object.spec.location;
+    let Some(status) = &object.status else { return Vec::new() };
+    let mut inputs = Vec::new();
+    if let Some(memory) = &status.memory {
+        match serde_json::from_value(memory.clone()) {
+            Ok(memory) => inputs.push(Input::Memory(location.clone(), Box::new(memory))),
+            Err(error) => tracing::warn!(
+                location = %location, error = %error,
+                "The memory in the MeshLocation cannot be read; starting afresh"
+            ),
+        }
+    }
+    if let (Some(leader), Some(since)) = (&status.leader, &status.since) {
+        let since = UnixTime(since.0.as_millisecond());
+        inputs.push(Input::LeaderSince(location.clone(), leader.clone(), since));
+    }
+    if status.moving.is_some() {
+        let progress = progress(status.moving.as_ref(), epoch);
+        inputs.push(Input::Progress(location.clone(), progress));
+    }
+    inputs
+}

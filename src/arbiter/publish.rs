@@ -1,0 +1,113 @@
+//! What a location's object says: composed from the plan, written only when it matters.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::cluster::objects::{HeirStatus, MeshLocationStatus, Served};
+use crate::decide::{Health, Heir, LocationPlan, Memory, Mode};
+use crate::evidence::{Assignment, Epoch, Location, Moment};
+
+/// How often a status is written for its wording alone.
+const WORDING: Duration = Duration::from_secs(30);
+
+/// Everything that a status is composed of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Composition<'a> {
+    /// The plan of the location.
+    pub(super) plan: &'a LocationPlan,
+    /// What to remember of it.
+    pub(super) memory: &'a Memory,
+    /// Whom its sidecars probe.
+    pub(super) assignment: &'a Assignment,
+    /// The mode in force.
+    pub(super) mode: Mode,
+    /// Why Kilo chose its leader.
+    pub(super) why: &'a str,
+    /// What translates moments.
+    pub(super) epoch: Epoch,
+    /// The inquests of other locations that are doubted.
+    pub(super) look: &'a BTreeMap<Location, u64>,
+}
+
+impl Composition<'_> {
+    /// Returns the status, with what the actor writes itself taken over from `before`.
+    pub(super) fn status(&self, before: &MeshLocationStatus) -> MeshLocationStatus {
+        let plan = self.plan;
+        let since = self.epoch.unix(plan.since).0;
+        MeshLocationStatus {
+            leader: plan.leader.clone(),
+            why: Some(self.why.to_owned()),
+            since: jiff::Timestamp::from_millisecond(since).ok().map(Time),
+            mode: Some(self.mode.to_string()),
+            heirs: plan.heirs.iter().map(heir).collect(),
+            verdict: Some(health(plan.health).to_owned()),
+            because: Some(because(plan)),
+            incident: plan.incident.clone(),
+            served: Some(Served { now: plan.served_now, best: plan.served_best }),
+            plan: Some(self.assignment.clone()),
+            inquest: plan.inquest,
+            look: self.look.clone(),
+            memory: serde_json::to_value(self.memory).ok(),
+            ..before.clone()
+        }
+    }
+}
+
+/// Tells whether `after` must be written now, given when the status was last written.
+pub(super) fn is_due(
+    before: &MeshLocationStatus,
+    after: &MeshLocationStatus,
+    written: Option<Moment>,
+    now: Moment,
+) -> bool {
+    if before == after {
+        return false;
+    }
+    let worded = MeshLocationStatus {
+        because: before.because.clone(),
+        heirs: reworded(&before.heirs, &after.heirs),
+        served: before.served,
+        ..after.clone()
+    };
+    worded != *before || written.is_none_or(|written| now.since(written) >= WORDING)
+}
+
+/// Returns the heirs as they were if only the wording of what they failed has changed.
+fn reworded(before: &[HeirStatus], after: &[HeirStatus]) -> Vec<HeirStatus> {
+    let essence = |heirs: &[HeirStatus]| {
+        heirs.iter().map(|heir| (heir.node.clone(), heir.fit)).collect::<Vec<_>>()
+    };
+    if essence(before) == essence(after) { before.to_vec() } else { after.to_vec() }
+}
+
+fn heir(heir: &Heir) -> HeirStatus {
+    HeirStatus {
+        node: heir.node.clone(),
+        fit: heir.is_fit(),
+        serves: u32::try_from(heir.serves.len()).unwrap_or(u32::MAX),
+        passed: heir.passed().map(|check| check.to_string()).collect(),
+        failed: heir.failed.iter().map(|(check, why)| format!("{check}: {why}")).collect(),
+    }
+}
+
+const fn health(health: Health) -> &'static str {
+    match health {
+        Health::Forwards => "forwards",
+        Health::Unclear => "unclear",
+        Health::Impaired => "impaired",
+        Health::Dark => "dark",
+    }
+}
+
+/// Returns the reason with the rail that holds a wanted move, if one does.
+fn because(plan: &LocationPlan) -> String {
+    match (&plan.held, &plan.would_move) {
+        (Some(rail), Some(heir)) => {
+            format!("{}; would move to {heir}, but {rail}", plan.because)
+        }
+        (Some(rail), None) => format!("{}; no move: {rail}", plan.because),
+        (None, _) => plan.because.clone(),
+    }
+}

@@ -1,0 +1,314 @@
+//! One reign: from taking the lease to losing it. Looks, judges, tells, hands moves to the actor.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::{Api, Client};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::actor::{Actor, Order, Orders};
+use super::assign::{assign, target};
+use super::clock::Clock;
+use super::intake::Intake;
+use super::publish::{Composition, is_due};
+use super::transitions;
+use crate::act::Statuses;
+use crate::act::leader::{Mover, Nudges};
+use crate::cluster::objects::{MeshLocation, MoveOutcome, Peer, RelayReport, SlimNode};
+use crate::cluster::watch::{Renewal, Watch};
+use crate::config::Config;
+use crate::decide::{Api as ApiState, End, LocationPlan, Plan, Policy, Trust, Wish};
+use crate::diagnose::Thresholds;
+use crate::evidence::{Assignment, Location, Moment, NodeName, Nudge, Target, kilo};
+use crate::journal::{Header, Journal};
+use crate::judge::{Input, Judge, Judgement};
+
+/// How often evidence is judged although nothing came in: it ages.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A server that has not answered for this long is away.
+const AWAY: Duration = Duration::from_secs(15);
+
+/// How long after the decision sessions are brought up from both sides: as long as the slowest
+/// handshake takes that was measured.
+const NUDGE: Duration = Duration::from_secs(20);
+
+/// What one reign knows.
+pub(super) struct Reign<'a> {
+    config: &'a Config,
+    clock: Clock,
+    judge: Judge,
+    journal: Option<Journal>,
+    intake: Intake,
+    nodes: Watch<SlimNode>,
+    reports: Watch<RelayReport>,
+    locations: Watch<MeshLocation>,
+    peers: Watch<Peer>,
+    api: ApiState,
+    actor: Actor,
+    statuses: Statuses,
+    written: BTreeMap<Location, Moment>,
+    last: Plan,
+}
+
+impl<'a> Reign<'a> {
+    /// Begins a reign: opens the watches, remembers nothing yet.
+    pub(super) fn begin(config: &'a Config, client: &Client, mover: Mover) -> Self {
+        let clock = Clock::start();
+        let judge = Judge::new(policy(config), thresholds(config), clock.epoch());
+        Self {
+            config,
+            clock,
+            judge,
+            journal: open_journal(config, clock),
+            intake: Intake::default(),
+            nodes: Watch::all(Api::all(client.clone()), Renewal::Often),
+            reports: Watch::all(Api::all(client.clone()), Renewal::Often),
+            locations: Watch::all(Api::all(client.clone()), Renewal::Often),
+            peers: Watch::all(Api::all(client.clone()), Renewal::Often),
+            api: ApiState::Steady,
+            actor: Actor::start(mover, clock.epoch()),
+            statuses: Statuses::start(client.clone()),
+            written: BTreeMap::new(),
+            last: Plan::default(),
+        }
+    }
+
+    /// Looks, judges and acts, for ever; whoever runs it drops it when the lease is lost.
+    pub(super) async fn rule(mut self) {
+        self.take(Input::Mode(self.config.mode));
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.nodes.changed() => {}
+                () = self.reports.changed() => {}
+                () = self.locations.changed() => {}
+                () = self.peers.changed() => {}
+                (location, progress) = self.actor.done() => {
+                    self.take(Input::Progress(location, progress));
+                }
+                _ = tick.tick() => {}
+            }
+            // Until the first lists are here, nothing is known; silence is not evidence.
+            if self.nodes.is_synced() && self.reports.is_synced() && self.locations.is_synced() {
+                self.look();
+                self.round();
+            }
+        }
+    }
+
+    /// Takes in whatever the watches hold that is new.
+    fn look(&mut self) {
+        let mut inputs = Vec::new();
+        if let Some(nodes) = &*self.nodes.objects() {
+            inputs.extend(self.intake.nodes(nodes, &self.config.topology_label));
+        }
+        if let Some(locations) = &*self.locations.objects() {
+            inputs.extend(self.intake.locations(locations, self.clock.epoch()));
+        }
+        if let Some(reports) = &*self.reports.objects() {
+            inputs.extend(self.intake.reports(reports));
+        }
+        if let Some(peers) = &*self.peers.objects() {
+            inputs.extend(self.intake.peers(peers.len()));
+        }
+        inputs.extend(self.intake.intents());
+        inputs.extend(self.api_state());
+        for input in inputs {
+            self.take(input);
+        }
+    }
+
+    /// Returns whether the API server answers, if that has changed.
+    fn api_state(&mut self) -> Option<Input> {
+        let age = self.nodes.age()?;
+        let state = match self.api {
+            _ if age > AWAY => ApiState::Away,
+            ApiState::Away => ApiState::Back { since: self.clock.now() },
+            state @ (ApiState::Steady | ApiState::Back { .. }) => state,
+        };
+        let changed = state != self.api;
+        self.api = state;
+        changed.then_some(Input::Api(state))
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.clock.now();
+        self.record(|journal| journal.input(now, &input));
+        self.judge.take(input, now);
+        if self.journal.as_ref().is_some_and(Journal::is_full) {
+            let standing = self.judge.standing();
+            self.record(|journal| journal.begin_anew(now, &standing));
+        }
+    }
+
+    fn round(&mut self) {
+        let now = self.clock.now();
+        let judgement = self.judge.round(now);
+        self.record(|journal| journal.round(now, &judgement.plan));
+        transitions::tell(&self.last, &judgement);
+        self.publish(&judgement, now);
+        self.actor.order(self.orders(&judgement.plan));
+        self.last = judgement.plan;
+    }
+
+    /// Returns what is to be done about each location's leader: the moves that are wished for, and
+    /// the end of those on record that are not any more.
+    fn orders(&self, plan: &Plan) -> Orders {
+        let order = |location: &Location, plan: &LocationPlan| match &plan.wish {
+            Wish::Move(wanted) => {
+                Some(Order::Hold(Box::new(wanted.clone()), self.nudges(location, &wanted.to)))
+            }
+            Wish::Stay => {
+                let record = self.intake.object(location)?.status.as_ref()?.moving.as_ref()?;
+                let past = self.judge.memory(location).moves;
+                let end = past.iter().rev().find(|past| past.incident == record.incident);
+                Some(Order::Close(end.map_or(MoveOutcome::Abandoned, |past| outcome(past.end))))
+            }
+        };
+        let orders = plan.locations.iter();
+        orders.filter_map(|(at, plan)| Some((at.clone(), order(at, plan)?))).collect()
+    }
+
+    /// Returns who shall bring up new sessions when `heir` becomes leader: it and every other
+    /// leader, towards each other, since a handshake that only one side begins may take 5 s.
+    fn nudges(&self, location: &Location, heir: &NodeName) -> Nudges {
+        let gathered = self.judge.gathered();
+        let leaders = gathered.leaders().iter().filter(|(other, _)| *other != location);
+        let leaders: Vec<(&Location, &NodeName)> =
+            leaders.filter_map(|(other, found)| Some((other, found.leader.as_ref()?))).collect();
+        let reports: BTreeMap<_, _> = gathered.reports().map(|r| (&r.node, r)).collect();
+        let target = |name: &NodeName| {
+            let node = gathered.mesh().nodes.get(name)?;
+            Some(target(node, reports.get(name).copied()))
+        };
+        let heir_there: Vec<Target> = target(heir).into_iter().collect();
+        let until_ms = self.clock.epoch().unix(self.begun(location) + NUDGE).0;
+        let nudge = |who: &NodeName, targets| Nudge { who: who.clone(), targets, until_ms };
+
+        let towards = leaders.iter().filter_map(|(_, leader)| target(leader)).collect();
+        let inside = (location.clone(), vec![nudge(heir, towards)]);
+        let outside = leaders
+            .iter()
+            .map(|(other, leader)| ((*other).clone(), vec![nudge(leader, heir_there.clone())]));
+        outside.chain([inside]).collect()
+    }
+
+    /// Returns when the move that is under way in a location was decided.
+    fn begun(&self, location: &Location) -> Moment {
+        let moving = self.judge.memory(location).moving;
+        moving.map_or_else(|| self.clock.now(), |moving| self.clock.epoch().moment(moving.at))
+    }
+
+    /// Writes every location's status that has to be written now.
+    fn publish(&mut self, judgement: &Judgement, now: Moment) {
+        let gathered = self.judge.gathered();
+        let assignments = assign(
+            gathered.mesh(),
+            gathered.leaders(),
+            gathered.reports(),
+            &heirs(&judgement.plan),
+        );
+        let unasked = Assignment::default();
+        let doubted = doubted(&judgement.plan);
+        for (location, plan) in &judgement.plan.locations {
+            let Some(object) = self.intake.object(location) else {
+                self.statuses.create(location);
+                continue;
+            };
+            let before = object.status.clone().unwrap_or_default();
+            let composition = Composition {
+                plan,
+                memory: &self.judge.memory(location),
+                assignment: assignments.get(location).unwrap_or(&unasked),
+                mode: self.intake.mode(location, self.config.mode),
+                why: why_kilo_chose(gathered, plan.leader.as_ref()),
+                epoch: self.clock.epoch(),
+                look: &others(&doubted, location),
+            };
+            let after = composition.status(&before);
+            if is_due(&before, &after, self.written.get(location).copied(), now) {
+                self.statuses.write(object, &after);
+                self.written.insert(location.clone(), now);
+            }
+        }
+    }
+
+    /// Writes to the journal, if one is kept; a journal that fails is given up and said so, since
+    /// judging goes on without it.
+    fn record(&mut self, write: impl FnOnce(&mut Journal) -> Result<(), crate::journal::Error>) {
+        let Some(journal) = &mut self.journal else { return };
+        if let Err(error) = write(journal) {
+            tracing::warn!(error = %crate::telemetry::Chain(&error), "The journal is given up");
+            self.journal = None;
+        }
+    }
+}
+
+/// Returns the inquests of the locations in which something is being looked into.
+fn doubted(plan: &Plan) -> BTreeMap<Location, u64> {
+    let locations = plan.locations.iter().filter(|(_, plan)| match plan.trust {
+        Trust::Doubted { .. } | Trust::Proving { .. } => true,
+        Trust::Trusted | Trust::Resting { .. } => false,
+    });
+    locations.map(|(location, plan)| (location.clone(), plan.inquest)).collect()
+}
+
+fn others(doubted: &BTreeMap<Location, u64>, location: &Location) -> BTreeMap<Location, u64> {
+    let others = doubted.iter().filter(|(other, _)| *other != location);
+    others.map(|(other, inquest)| (other.clone(), *inquest)).collect()
+}
+
+const fn outcome(end: End) -> MoveOutcome {
+    match end {
+        End::Proven | End::Better => MoveOutcome::Verified,
+        End::Unproven => MoveOutcome::Reverted,
+        End::Refused => MoveOutcome::Abandoned,
+    }
+}
+
+fn heirs(plan: &Plan) -> BTreeMap<Location, Vec<NodeName>> {
+    let names = |heirs: &[crate::decide::Heir]| heirs.iter().map(|h| h.node.clone()).collect();
+    plan.locations.iter().map(|(location, plan)| (location.clone(), names(&plan.heirs))).collect()
+}
+
+/// Says by which of Kilo's rules the leader leads.
+fn why_kilo_chose(gathered: &crate::evidence::Gathered, leader: Option<&NodeName>) -> &'static str {
+    let Some(node) = leader.and_then(|leader| gathered.mesh().nodes.get(leader)) else {
+        return "no node is Ready";
+    };
+    match (node.leader, kilo::has_public_endpoint(node)) {
+        (true, true) => "annotated, with a public endpoint",
+        (true, false) => "annotated; no annotated node has a public endpoint",
+        (false, true) => "first by name with a public endpoint; no node is annotated",
+        (false, false) => "first by name; no node is annotated or has a public endpoint",
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        rest: config.rest,
+        longest_rest: config.rest_most,
+        daily_moves: config.daily_moves,
+        proof: config.proof,
+        longest_proof: config.proof * 2,
+        settle: config.return_quiet,
+        ..Policy::default()
+    }
+}
+
+fn thresholds(config: &Config) -> Thresholds {
+    Thresholds { quiet: config.quiet, ..Thresholds::default() }
+}
+
+fn open_journal(config: &Config, clock: Clock) -> Option<Journal> {
+    let file = config.journal.as_deref()?;
+    let header = Header::new(clock.epoch(), policy(config), thresholds(config));
+    Journal::begin(file, config.journal_bytes, header)
+        .inspect_err(|error| {
+            let error = crate::telemetry::Chain(error).to_string();
+            tracing::warn!(error, "No journal is kept");
+        })
+        .ok()
+}

@@ -1,0 +1,40 @@
+//! `tanist arbiter`: the one process that judges and moves leaders, while it holds the lease.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::agent::load;
+use super::{block_on, until_told_to_stop};
+use crate::config::{Config, Settings};
+use crate::{arbiter, telemetry};
+
+/// Judges all locations and moves leaders, while it holds the lease.
+#[derive(Debug, Args)]
+pub(super) struct Arbiter {
+    #[command(flatten)]
+    settings: Settings,
+    /// A YAML file with the same settings; flags and environment win over it
+    #[arg(long, env = "TANIST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Arbiter {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = load(self.settings, self.config.as_deref())?;
+        telemetry::start(&config.log)?;
+        block_on(async move {
+            let cancel = until_told_to_stop()?;
+            serve(config, cancel).await?;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+/// Stands for arbiter until cancelled.
+pub(super) async fn serve(config: Config, cancel: CancellationToken) -> anyhow::Result<()> {
+    arbiter::run(&config, cancel).await.context("the arbiter ended")
+}
