@@ -1,12 +1,40 @@
 //! The loop of every node: answers probes, probes its share, tells what it saw.
+//!
+//! It watches one MeshLocation, its own location's, and its own Node, so its cost does not grow
+//! with the mesh. Whatever the API server does, probing goes on.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::admin::{self, Admin};
 use crate::evidence::NodeName;
-use crate::observe::schedule::Rates;
+use crate::metrics::ObserveMetrics;
+use crate::net::Netlink;
+use crate::observe::host::{Devices, Host};
+use crate::observe::keys::{KeyError, KeyFile};
+use crate::observe::schedule::{Rates, Schedule};
+use crate::observe::tunnel::Tunnel;
+use crate::telemetry::Chain;
+
+mod clock;
+mod engine;
+mod hands;
+mod pen;
+mod plan;
+mod report;
+mod sight;
+#[cfg(test)]
+mod tests;
+
+use clock::Clock;
+use engine::{Engine, Identity, Inputs};
+use hands::{Ports, RealHands};
+use plan::{Cache, Plan};
+use sight::{Eyes, Sight};
 
 /// What a sidecar must know to run.
 #[derive(Debug, Clone)]
@@ -25,6 +53,8 @@ pub struct SidecarConfig {
     pub kilo_port: u16,
     /// Kilo's WireGuard device.
     pub kilo_device: String,
+    /// The Node label that Kilo takes a location from.
+    pub topology_label: String,
     /// How often to probe.
     pub rates: Rates,
     /// Where the last plan is kept for a start without the API; none: nowhere.
@@ -34,23 +64,85 @@ pub struct SidecarConfig {
 /// Why a sidecar ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The admin page could not be served.
-    #[error("could not serve the admin pages on {address}")]
-    Admin {
-        /// The address.
-        address: SocketAddr,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
+    /// There are no keys to probe with.
+    #[error("start to probe")]
+    Keys(#[from] KeyError),
+    /// The admin pages could not be served.
+    #[error("start the admin pages")]
+    Admin(#[from] admin::Error),
 }
 
-/// Runs until it is cancelled.
+/// Runs until it is cancelled, with admin pages of its own.
 pub async fn run(
-    _config: SidecarConfig,
-    _client: kube::Client,
+    config: SidecarConfig,
+    client: kube::Client,
     cancel: CancellationToken,
 ) -> Result<(), Error> {
-    cancel.cancelled().await;
+    let admin = Admin::default();
+    let Some(address) = config.admin else {
+        return run_beside(config, client, admin, cancel).await;
+    };
+    let pages = admin.clone().serve(address, axum::Router::new(), cancel.clone());
+    let engine = run_beside(config, client, admin, cancel.clone());
+    // Whichever ends first ends the other.
+    let _ends_both = cancel.drop_guard();
+    tokio::select! {
+        ended = engine => ended,
+        ended = pages => Ok(ended?),
+    }
+}
+
+/// Runs until it is cancelled, and shows itself in `admin`, which somebody else serves.
+pub async fn run_beside(
+    config: SidecarConfig,
+    client: kube::Client,
+    admin: Admin,
+    cancel: CancellationToken,
+) -> Result<(), Error> {
+    let first_plan = admin.wait_for("the location's plan");
+    let keys = KeyFile::new(config.keys.clone()).watch(KeyFile::POLL)?;
+    let metrics = admin.metrics.register(ObserveMetrics::register);
+
+    let cache = config.cache.clone().map(Cache::new);
+    let kept = cache.as_ref().and_then(Cache::load).unwrap_or_default();
+    let (plan_told, plan) = watch::channel(kept);
+    let (sight_seen, sight) = watch::channel(Sight::default());
+
+    let told = (config.node.clone(), config.topology_label.clone());
+    let _follow = task(plan::follow(client.clone(), told, cache, plan_told));
+    let eyes = eyes(&config);
+    let _watch = task(eyes.watch(config.node.clone(), plan.clone(), metrics.clone(), sight_seen));
+    let _ready = task(ready(plan.clone(), first_plan));
+
+    let ports = Ports { echo: config.port, control: config.kilo_port };
+    let hands = RealHands::new((&config.node, ports), keys, client, metrics.clone());
+    let incarnation = hands.incarnation();
+    let seed = getrandom::u64().unwrap_or_else(|_| u64::from(incarnation));
+    let schedule = Schedule::new(config.node.clone(), config.rates, seed);
+    let identity = Identity { node: config.node, incarnation, clock: Clock::start() };
+
+    tracing::info!(node = %identity.node, incarnation, "Sidecar starts");
+    let inputs = Inputs { plan, sight };
+    Engine::new(identity, (schedule, hands), inputs, (admin, metrics)).run(cancel).await;
+    tracing::info!("Sidecar ends");
     Ok(())
+}
+
+fn eyes(config: &SidecarConfig) -> Eyes {
+    let netlink = Netlink::open()
+        .inspect_err(|error| tracing::warn!(error = %Chain(error), "Devices stay unknown"))
+        .ok();
+    let devices = Devices { overlay: config.overlay.clone(), kilo: config.kilo_device.clone() };
+    let tunnel = Tunnel::new(&config.kilo_device);
+    Eyes::new(Host::new(devices, netlink), tunnel, config.kilo_port)
+}
+
+async fn ready(mut plan: watch::Receiver<Plan>, first: admin::Pending) {
+    if plan.wait_for(|plan| plan.assignment.is_some()).await.is_ok() {
+        first.done();
+    }
+}
+
+fn task(work: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(work))
 }

@@ -62,6 +62,7 @@ fn sidecar_config(config: &Config) -> anyhow::Result<SidecarConfig> {
         overlay: config.overlay.clone(),
         kilo_port: config.kilo_port,
         kilo_device: config.kilo_interface.clone(),
+        topology_label: config.topology_label.clone(),
         rates: Rates::default(),
         cache: config.cache.clone(),
     })

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    Abstention, Epoch, Evidence, HairpinSeen, Leadership, Location, Mesh, Moment, Node, NodeName,
-    Observation, Pace, Path, PathReport, Report, Reporter, UnixTime, Window, WindowReport, kilo,
+    Abstention, Epoch, Evidence, Flow, HairpinSeen, Heard, Leadership, Location, Mesh, Moment,
+    Node, NodeName, Observation, Pace, Path, PathReport, Report, Reporter, UnixTime, Window,
+    WindowReport, kilo,
 };
 
 /// A clock further off than this makes its node abstain: Kilo's readiness shifts with it.
@@ -181,7 +182,11 @@ impl Gathered {
         }
         let entries = far.report.heard.iter();
         let entry = entries.into_iter().find(|h| h.from == *from && h.flow == path.flow);
-        let Some(entry) = entry else { return Some(0) };
+        let Some(entry) = entry else {
+            // Only new UDP flows are told, and only those of the last seconds.
+            let told = path.flow == Flow::NewUdp && far.at - Heard::SPAN <= window.oldest;
+            return told.then_some(0);
+        };
         let newest = far.at - millis(entry.newest_ms);
         if newest < window.oldest {
             return Some(0);

@@ -4,6 +4,7 @@
 //! says how old each count is. Ages are relative to the writing, so clocks need not agree.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,11 @@ pub struct Heard {
     pub span_ms: u32,
     /// How long before the writing the last one arrived, in milliseconds.
     pub newest_ms: u32,
+}
+
+impl Heard {
+    /// The span that every report counts over. A prober that is not named was not heard in it.
+    pub const SPAN: Duration = Duration::from_secs(10);
 }
 
 /// A one-way test of an heir's forwarding: frames sent through it, counted at the far end.

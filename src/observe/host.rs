@@ -56,6 +56,15 @@ pub struct HostFacts {
     pub overlay_mac: Option<String>,
 }
 
+/// Who relays to another location.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relay {
+    /// This host itself, into Kilo's WireGuard device.
+    Kilo,
+    /// The node with this gateway address.
+    Gateway(Ipv4Addr),
+}
+
 /// Looks at one node again and again.
 #[derive(Debug)]
 pub struct Host {
@@ -96,10 +105,16 @@ impl Host {
         facts
     }
 
-    /// Returns the node whose gateway or device the route to `address` uses: none if there is no
-    /// route, or none that we know how to read.
-    pub async fn route_to(&self, address: Ipv4Addr) -> Option<crate::net::Lookup> {
-        self.netlink.as_ref()?.lookup(address).await.ok()
+    /// Returns who relays what this host sends to `address`: none if there is no route, or one
+    /// that leads elsewhere.
+    pub async fn relay_to(&self, address: Ipv4Addr) -> Option<Relay> {
+        let netlink = self.netlink.as_ref()?;
+        let way = netlink.lookup(address).await.ok()?;
+        if let Some(gateway) = way.gateway {
+            return Some(Relay::Gateway(gateway));
+        }
+        let kilo = netlink.link(&self.devices.kilo).await.ok()?;
+        (way.link == Some(kilo.index)).then_some(Relay::Kilo)
     }
 
     async fn links(&self) -> Option<Vec<Link>> {

@@ -91,10 +91,10 @@ async fn counters_count_from_the_last_look() {
 
 #[test]
 fn the_hosts_own_address_within_its_pod_range() {
-    let own = |addresses: &[&str], preferred: Option<&str>| {
+    let chosen = |addresses: &[&str], preferred: Option<&str>| {
         let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
         let preferred = preferred.map(|address| address.parse().unwrap());
-        super::own(&addresses, "10.42.7.0/24".parse().unwrap(), preferred)
+        own(&addresses, "10.42.7.0/24".parse().unwrap(), preferred)
             .map(|address| address.to_string())
     };
     #[rustfmt::skip]
@@ -108,7 +108,11 @@ fn the_hosts_own_address_within_its_pod_range() {
         (&["10.99.0.5", "10.42.7.1"],             Some("10.99.0.5"),  Some("10.99.0.5")),
     ];
     for (addresses, preferred, expected) in table {
-        assert_eq!(own(addresses, preferred).as_deref(), expected, "{addresses:?} {preferred:?}");
+        assert_eq!(
+            chosen(addresses, preferred).as_deref(),
+            expected,
+            "{addresses:?} {preferred:?}"
+        );
     }
 }
 

@@ -1,0 +1,184 @@
+//! What the engine does to the world: opens flows, tests heirs, writes its report.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::api::PostParams;
+use kube::{Api, ResourceExt as _};
+use tokio::sync::watch;
+
+use crate::cluster::objects::{RelayReport, RelayReportSpec};
+use crate::evidence::{Flow, Hairpin, Heard, NodeName, Report};
+use crate::metrics::ObserveMetrics;
+use crate::observe::echo::{HeardCount, Limits, Responder};
+use crate::observe::keys::Keyring;
+use crate::observe::probe::{Aim, ProbeResult, Prober};
+use crate::observe::schedule::{HairpinShot, Outcome, Shot};
+use crate::telemetry::Chain;
+
+/// How long one write of a report may take: after that a newer one is worth more.
+const WRITE: Duration = Duration::from_secs(5);
+
+/// Between two tries to bind the responder's port.
+const REBIND: Duration = Duration::from_secs(5);
+
+/// What the engine can do. A test has hands of its own.
+pub(super) trait Hands: Send + Sync + 'static {
+    /// Opens one flow, from an address of ours.
+    fn shoot(&self, shot: &Shot, source: Option<IpAddr>) -> impl Future<Output = Outcome> + Send;
+
+    /// Tests one heir; none if nothing can be said.
+    fn hairpin(&self, test: &HairpinShot) -> impl Future<Output = Option<Hairpin>> + Send;
+
+    /// Writes the report; tells whether it is written.
+    fn tell(&self, report: Report) -> impl Future<Output = bool> + Send;
+
+    /// Returns who was heard lately; none while nobody could be.
+    fn heard(&self) -> Option<Vec<HeardCount>>;
+
+    /// Forgets the flows kept to all addresses but these.
+    fn keep(&self, addresses: &[IpAddr]);
+}
+
+/// Sockets and the API server.
+pub(super) struct RealHands {
+    prober: Prober,
+    ports: Ports,
+    responder: Arc<Mutex<Option<Responder>>>,
+    pen: tokio::sync::Mutex<Writer>,
+    metrics: ObserveMetrics,
+}
+
+/// Where each kind of flow goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    /// The responders'.
+    pub(super) echo: u16,
+    /// A port that is not ours: Kilo's own.
+    pub(super) control: u16,
+}
+
+impl RealHands {
+    /// Begins to answer, and is ready to ask.
+    pub(super) fn new(
+        (node, ports): (&NodeName, Ports),
+        keys: watch::Receiver<Arc<Keyring>>,
+        client: kube::Client,
+        metrics: ObserveMetrics,
+    ) -> Self {
+        let prober = Prober::new(node, keys.clone());
+        let responder = Arc::default();
+        tokio::spawn(listen(ports.echo, keys, Arc::downgrade(&responder)));
+        let pen = Writer { api: Api::all(client), name: node.0.clone(), version: None };
+        Self { prober, ports, responder, pen: pen.into(), metrics }
+    }
+
+    /// Returns the number of this start of the process.
+    pub(super) const fn incarnation(&self) -> u32 {
+        self.prober.incarnation()
+    }
+}
+
+impl Hands for RealHands {
+    async fn shoot(&self, shot: &Shot, source: Option<IpAddr>) -> Outcome {
+        let flow = shot.path.flow;
+        let port = if flow == Flow::Control { self.ports.control } else { self.ports.echo };
+        let address = SocketAddr::new(shot.address, port);
+        let aim = Aim { to: shot.path.to.clone(), address, source };
+        let outcome = match self.prober.probe(flow, &aim, shot.timeout).await.result {
+            ProbeResult::Answered { round_trip, .. } => Outcome::Answered { round_trip },
+            ProbeResult::Lost => Outcome::Lost,
+            ProbeResult::TooBig { .. } => Outcome::Lost,
+            ProbeResult::Refused | ProbeResult::Unsent(_) => Outcome::Unsent,
+        };
+        self.metrics.probed(shot, outcome);
+        outcome
+    }
+
+    async fn hairpin(&self, _test: &HairpinShot) -> Option<Hairpin> {
+        None
+    }
+
+    async fn tell(&self, report: Report) -> bool {
+        let bytes = super::report::size(&report);
+        let mut pen = self.pen.lock().await;
+        let failed = match tokio::time::timeout(WRITE, pen.write(report)).await {
+            Ok(Ok(())) => {
+                self.metrics.reported(bytes);
+                return true;
+            }
+            Ok(Err(error)) => Chain(&error).to_string(),
+            Err(_) => format!("no answer within {WRITE:?}"),
+        };
+        tracing::debug!(error = failed, "Report not written");
+        self.metrics.unreported();
+        false
+    }
+
+    fn heard(&self) -> Option<Vec<HeardCount>> {
+        let responder = self.responder.lock().unwrap_or_else(PoisonError::into_inner);
+        let responder = responder.as_ref()?;
+        self.metrics.responder(&responder.counts());
+        Some(responder.heard(Heard::SPAN))
+    }
+
+    fn keep(&self, addresses: &[IpAddr]) {
+        self.prober.retain(|address| addresses.contains(&address));
+    }
+}
+
+/// Binds the responder's port, however long somebody else holds it.
+async fn listen(
+    port: u16,
+    keys: watch::Receiver<Arc<Keyring>>,
+    place: std::sync::Weak<Mutex<Option<Responder>>>,
+) {
+    let mut complained = false;
+    loop {
+        let bound = Responder::bind(port, keys.clone(), Limits::default());
+        let Some(place) = place.upgrade() else { return };
+        match bound {
+            Ok(responder) => {
+                tracing::info!(port, "Responder listens");
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(responder);
+                return;
+            }
+            Err(error) if !complained => {
+                complained = true;
+                let error = Chain(&error).to_string();
+                tracing::warn!(error, "Responder cannot listen; trying again");
+            }
+            Err(_) => {}
+        }
+        drop(place);
+        tokio::time::sleep(REBIND).await;
+    }
+}
+
+/// Writes one RelayReport, whole, and knows its version.
+struct Writer {
+    api: Api<RelayReport>,
+    name: String,
+    version: Option<String>,
+}
+
+impl Writer {
+    async fn write(&mut self, report: Report) -> Result<(), kube::Error> {
+        let mut object = RelayReport::new(&self.name, RelayReportSpec { report });
+        if self.version.is_none() {
+            self.version =
+                self.api.get_opt(&self.name).await?.and_then(|old| old.resource_version());
+        }
+        object.metadata.resource_version.clone_from(&self.version);
+
+        let written = match &self.version {
+            Some(_) => self.api.replace(&self.name, &PostParams::default(), &object).await,
+            None => self.api.create(&PostParams::default(), &object).await,
+        };
+        // Whatever went wrong, the version known may be wrong too.
+        self.version = None;
+        self.version = written?.resource_version();
+        Ok(())
+    }
+}
