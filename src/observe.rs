@@ -5,6 +5,7 @@
 
 mod checksum;
 pub mod echo;
+pub mod hairpin;
 pub mod host;
 pub mod keys;
 pub mod probe;

@@ -103,6 +103,21 @@ impl Prober {
         }
     }
 
+    /// Returns the first packet of a new hairpin test; its sequence is the test's number.
+    pub(super) fn hairpin_packet(&self) -> Packet {
+        self.packet(Class::HAIRPIN, Body::Hairpin { frame: 0 })
+    }
+
+    /// Returns the packet's bytes, signed.
+    pub(super) fn encode(&self, packet: &Packet) -> [u8; wire::LENGTH] {
+        wire::encode(packet, &self.keys())
+    }
+
+    /// Returns a source port that no probe used in the last minutes.
+    pub(super) fn next_port(&self) -> Option<u16> {
+        lock(&self.ports).next(Instant::now())
+    }
+
     /// Closes the kept flows, and forgets the measures, of all addresses but these.
     pub fn retain(&self, addresses: impl Fn(IpAddr) -> bool) {
         self.kept.retain(&addresses);
@@ -149,7 +164,7 @@ impl Prober {
         socket.set_nonblocking(true).map_err(Unsent::local("open a socket"))?;
 
         for _ in 0..TRIES {
-            let port = lock(&self.ports).next(Instant::now()).ok_or(Unsent::PortsUsedUp)?;
+            let port = self.next_port().ok_or(Unsent::PortsUsedUp)?;
             match socket.bind(&SocketAddr::new(source, port).into()) {
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(Unsent::local("bind the source address")(error)),
