@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<u8> {
     tokio::runtime::Runtime::new()?.block_on(async {
-        let network = Network::build(Topology::new(1, 3)?).await?;
+        let network = Network::build(Topology::new(1, 3)?, Namespace::spawn("wan").await?).await?;
         let hosts = network.hosts.values().collect::<Vec<_>>();
         let [tester, heir, counter] = hosts.as_slice() else { anyhow::bail!("not three hosts") };
 

@@ -187,6 +187,38 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Any signed packets, the odd ones of a peer gone mad included, at any time.
+    #[test]
+    fn bears_whatever_is_signed(
+        packets in prop::collection::vec((odd(), odd(), odd(), any::<u8>(), 0..6_u8, 0..200_u64), 1..200),
+    ) {
+        let mut now = Instant::now();
+        let mut table = Table::new(Limits { remembered: 3, ..Limits::default() }, now);
+        for (prober, incarnation, sequence, class, kind, wait) in packets {
+            let seen = Seen { source: (HERE, 1).into(), length: 64, heard: 1 };
+            let body = match kind {
+                0 | 1 => Body::Request { sent: 0 },
+                2 => Body::Hairpin { frame: sequence },
+                3 => Body::Count { test: incarnation },
+                4 => Body::Answer(seen),
+                _ => Body::Counted { frames: 1 },
+            };
+            let nonce = Nonce { incarnation, sequence };
+            let packet = Packet { prober: ProberId(prober.into()), nonce, class: Class(class), body };
+            now += Duration::from_secs(wait);
+            table.judge(&packet, HERE, now);
+            table.heard(Duration::from_secs(wait), now);
+        }
+        prop_assert!(table.remembered().0 <= 3);
+    }
+}
+
+/// Numbers at the edges, and near each other.
+fn odd() -> impl Strategy<Value = u32> {
+    prop_oneof![0..5_u32, u32::MAX - 4..=u32::MAX, any::<u32>()]
+}
+
 /// A raw peer over UDP: sends any bytes, and tells the packets that come back.
 struct Peer {
     socket: UdpSocket,

@@ -77,6 +77,22 @@ const ANSWER: &str = concat!(
     "7ba667d715f797751e88eb08019f7995",
 );
 
+/// What the fuzzer begins with: one packet of each kind, and one with trailing bytes.
+#[test]
+fn seeds_of_the_fuzzer_are_packets() {
+    let keys = keys(&[OLD]);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/decode");
+    let mut seeds: Vec<_> = std::fs::read_dir(folder).unwrap().map(Result::unwrap).collect();
+    seeds.sort_by_key(std::fs::DirEntry::file_name);
+
+    let kinds = seeds.iter().map(|seed| {
+        let bytes = std::fs::read(seed.path()).unwrap();
+        decode(&bytes, &keys).unwrap();
+        bytes[3]
+    });
+    assert_eq!(kinds.collect::<Vec<_>>(), [2, 4, 5, 3, 1, 1]);
+}
+
 #[test]
 fn classes_are_flows_and_back() {
     for (class, flow) in FLOWS {
