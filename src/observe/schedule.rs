@@ -147,6 +147,7 @@ pub struct Schedule {
     calm: BTreeMap<Option<Location>, (Moment, Duration)>,
     inquest: u64,
     answered: u64,
+    looks: BTreeMap<Location, u64>,
     hairpins: BTreeMap<NodeName, Tested>,
     pending_hairpins: Vec<HairpinShot>,
     events: VecDeque<Event>,
@@ -175,6 +176,7 @@ impl Schedule {
             calm: BTreeMap::new(),
             inquest: 0,
             answered: 0,
+            looks: BTreeMap::new(),
             hairpins: BTreeMap::new(),
             pending_hairpins: Vec::new(),
             events: VecDeque::new(),
@@ -221,6 +223,20 @@ impl Schedule {
         let salvos = suspicion::inquest(&suspected, &self.targets, &self.rates, (now, turn));
         self.bursts.begin(Some(inquest), salvos, now);
         self.pending_hairpins = self.targets.every_heir_once(turn);
+        self.end_bursts(now);
+    }
+
+    /// Takes the other locations that are doubted, each with a number: a burst on every class of
+    /// path into those whose number is new, unless we are one of many.
+    pub fn handle_look(&mut self, looks: &BTreeMap<Location, u64>, now: Moment) {
+        let known = std::mem::replace(&mut self.looks, looks.clone());
+        let fresh = looks.iter().filter(|(place, number)| known.get(place) != Some(number));
+        let fresh: Vec<_> = fresh.map(|(place, _)| place.clone()).collect();
+        if fresh.is_empty() || matches!(self.targets.role, Role::Other(_)) {
+            return;
+        }
+        let salvos = suspicion::look(&fresh, &self.targets, &self.rates, now);
+        self.bursts.begin(None, salvos, now);
         self.end_bursts(now);
     }
 

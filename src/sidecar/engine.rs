@@ -162,8 +162,9 @@ impl<H: Hands> Engine<H> {
             });
         }
         for test in self.schedule.poll_hairpins(now) {
-            let hands = Arc::clone(&self.hands);
-            self.tasks.spawn(async move { Done::Hairpin(hands.hairpin(&test).await) });
+            let (hands, overlay) = (Arc::clone(&self.hands), self.sight.host.overlay.clone());
+            let Some(overlay) = overlay else { continue };
+            self.tasks.spawn(async move { Done::Hairpin(hands.hairpin(&test, overlay).await) });
         }
         while let Some(event) = self.schedule.poll_event() {
             self.hear(event, now);
@@ -220,6 +221,7 @@ impl<H: Hands> Engine<H> {
             tracing::debug!(inquest = plan.inquest, "Inquest");
             self.schedule.handle_inquest(plan.inquest, now);
         }
+        self.schedule.handle_look(&plan.look, now);
         self.schedule.handle_nudge(&plan.nudges, self.identity.clock.epoch(), now);
         self.plan = plan;
     }

@@ -12,6 +12,7 @@ use crate::cluster::objects::{RelayReport, RelayReportSpec};
 use crate::evidence::{Flow, Hairpin, Heard, NodeName, Report};
 use crate::metrics::ObserveMetrics;
 use crate::observe::echo::{HeardCount, Limits, Responder};
+use crate::observe::hairpin::Hairpins;
 use crate::observe::keys::Keyring;
 use crate::observe::probe::{Aim, ProbeResult, Prober};
 use crate::observe::schedule::{HairpinShot, Outcome, Shot};
@@ -28,8 +29,12 @@ pub(super) trait Hands: Send + Sync + 'static {
     /// Opens one flow, from an address of ours.
     fn shoot(&self, shot: &Shot, source: Option<IpAddr>) -> impl Future<Output = Outcome> + Send;
 
-    /// Tests one heir; none if nothing can be said.
-    fn hairpin(&self, test: &HairpinShot) -> impl Future<Output = Option<Hairpin>> + Send;
+    /// Tests one heir over our overlay's device; none if nothing can be said.
+    fn hairpin(
+        &self,
+        test: &HairpinShot,
+        overlay: String,
+    ) -> impl Future<Output = Option<Hairpin>> + Send;
 
     /// Writes the report; tells whether it is written.
     fn tell(&self, report: Report) -> impl Future<Output = bool> + Send;
@@ -96,8 +101,20 @@ impl Hands for RealHands {
         outcome
     }
 
-    async fn hairpin(&self, _test: &HairpinShot) -> Option<Hairpin> {
-        None
+    async fn hairpin(&self, test: &HairpinShot, overlay: String) -> Option<Hairpin> {
+        let hairpins = Hairpins { device: overlay, port: self.ports.echo };
+        let tested = hairpins.test(&self.prober, &test.heir, &test.counter).await;
+        let (heir, counter) = (&test.heir.node.0, &test.counter.node.0);
+        match &tested {
+            Ok(result) => {
+                tracing::debug!(heir, counter, result.sent, result.counted, "Heir tested");
+            }
+            Err(error) => {
+                let error = Chain(error).to_string();
+                tracing::debug!(heir, counter, error, "Heir not tested");
+            }
+        }
+        tested.ok()
     }
 
     async fn tell(&self, report: Report) -> bool {

@@ -1,6 +1,7 @@
 //! What this node is told: its own Node says in which location it is, that location's MeshLocation
 //! says the rest. Without the API the last plan stands; it survives a restart in a file.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -31,6 +32,9 @@ pub(super) struct Plan {
     /// The last inquest. No restart answers an old one.
     #[serde(skip)]
     pub(super) inquest: u64,
+    /// Other locations that are doubted, each with a number.
+    #[serde(skip)]
+    pub(super) look: BTreeMap<Location, u64>,
     /// The nudges that stand.
     #[serde(skip)]
     pub(super) nudges: Vec<Nudge>,
@@ -55,6 +59,7 @@ impl Plan {
         let status = object.and_then(|object| object.status.clone()).unwrap_or_default();
         self.assignment = status.plan;
         self.inquest = status.inquest;
+        self.look = status.look;
         self.nudges = status.nudge.unwrap_or_default();
     }
 }

@@ -56,16 +56,39 @@ pub(super) fn inquest(
         round[0].location.as_ref().is_none_or(|location| !suspected.contains(location))
     });
 
-    let mut salvos = Vec::new();
-    for round in rounds.into_iter().take(ASKED_LOCATIONS) {
-        for spot in classes(round) {
-            salvos.push(Salvo::new(spot.clone(), Flow::NewUdp, count, (now, rates.burst_gap)));
-        }
-        if !matches!(targets.role, Role::Other(_)) {
-            salvos.extend(contrast(round[0].location.as_ref(), targets, rates, now));
-        }
-    }
+    let rounds = rounds.into_iter().take(ASKED_LOCATIONS);
+    let mut salvos: Vec<_> =
+        rounds.flat_map(|round| into(round, count, (targets, rates), now)).collect();
     salvos.extend(within(targets, count, (now, rates.burst_gap)));
+    salvos
+}
+
+/// Returns the salvos on every class of path into some other locations.
+pub(super) fn look(
+    locations: &[Location],
+    targets: &Targets,
+    rates: &Rates,
+    now: Moment,
+) -> Vec<Salvo> {
+    let meant = |round: &&Vec<Spot>| {
+        round[0].location.as_ref().is_some_and(|location| locations.contains(location))
+    };
+    let rounds = targets.rotation.iter().filter(meant);
+    rounds.flat_map(|round| into(round, ASKED, (targets, rates), now)).collect()
+}
+
+/// Flows into one other location: of every class, and the contrast.
+fn into(
+    round: &[Spot],
+    count: u32,
+    (targets, rates): (&Targets, &Rates),
+    now: Moment,
+) -> Vec<Salvo> {
+    let fresh = |spot: &Spot| Salvo::new(spot.clone(), Flow::NewUdp, count, (now, rates.burst_gap));
+    let mut salvos: Vec<_> = classes(round).map(fresh).collect();
+    if !matches!(targets.role, Role::Other(_)) {
+        salvos.extend(contrast(round[0].location.as_ref(), targets, rates, now));
+    }
     salvos
 }
 

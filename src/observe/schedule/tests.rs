@@ -357,6 +357,29 @@ fn an_inquest_is_answered_once_all_is_known() {
 }
 
 #[test]
+fn a_look_asks_the_doubted_location_only() {
+    let asked = |me: &str, looks: &[(&str, u64)], schedule: Option<Schedule>| {
+        let mut schedule = schedule.unwrap_or_else(|| self::schedule(me, &plan(1, 4, 6), 5));
+        let looks = looks.iter().map(|(place, number)| ((*place).into(), *number)).collect();
+        schedule.handle_look(&looks, at(100));
+        let shots = run(&mut schedule, (at(100), at(900)), |_| answered());
+        let burst = shots.iter().filter(|shot| shot.purpose != Purpose::Steady);
+        (burst.map(|shot| shot.path.to.0[..2].to_owned()).collect::<BTreeSet<_>>(), schedule)
+    };
+    let of =
+        |places: &[&str]| places.iter().map(|place| (*place).to_owned()).collect::<BTreeSet<_>>();
+
+    let (first, schedule) = asked("l1-2", &[("l3", 7)], None);
+    assert_eq!(first, of(&["l3"]));
+    let (again, schedule) = asked("l1-2", &[("l3", 7)], Some(schedule));
+    assert_eq!(again, of(&[]), "the same number");
+    let (second, _) = asked("l1-2", &[("l2", 1), ("l3", 8)], Some(schedule));
+    assert_eq!(second, of(&["l2", "l3"]));
+    assert_eq!(asked("l1-6", &[("l3", 7)], None).0, of(&[]), "one of the many");
+    assert_eq!(asked("l1-1", &[("l9", 7)], None).0, of(&[]), "nobody knows that place");
+}
+
+#[test]
 fn an_inquest_without_targets_is_answered_at_once() {
     let mut schedule = Schedule::new("alone".into(), Rates::default(), 1);
     schedule.handle_inquest(9, at(5));
