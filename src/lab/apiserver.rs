@@ -177,3 +177,6 @@ impl Server {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,8 +38,8 @@ pub(super) fn apply(
         managed.others(manager).any(|e| e.fields.0.contains(path) || e.fields.has_below(path))
             || wanted_fields.has_below(path)
     };
-    // The longest first, so that an element goes after what is in it.
-    let gone: Vec<_> = unwanted.filter(|path| !owned(path)).rev().cloned().collect();
+    // In order, so that an element goes while its key still tells which it is.
+    let gone: Vec<_> = unwanted.filter(|path| !owned(path)).cloned().collect();
     for path in &gone {
         remove(&mut merged, path, shape);
     }
@@ -61,7 +61,7 @@ fn conflicts(managed: &Managed, manager: &Manager, changed: &FieldSet) -> Vec<(S
     let mut conflicts = Vec::new();
     for entry in managed.others(manager) {
         for path in entry.fields.0.intersection(&changed.0) {
-            conflicts.push((dotted(path), format!("conflict with \"{}\"", entry.name())));
+            conflicts.push((dotted(path), format!("conflict with {}", entry.name())));
         }
     }
 

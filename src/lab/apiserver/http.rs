@@ -261,7 +261,7 @@ fn delete_all(server: &Server, call: &Call, body: &Bytes) -> Result<Response, Fa
 /// Reads a body as JSON, or as YAML where it says that it is.
 fn parse(call: &Call, body: &Bytes) -> Result<Value, Failure> {
     let kind = header(&call.headers, CONTENT_TYPE.as_str());
-    if kind.contains("protobuf") || kind.contains("cbor") {
+    if !kind.is_empty() && !kind.contains("json") && !kind.contains("yaml") {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: \
              application/json, application/yaml; not {kind}"

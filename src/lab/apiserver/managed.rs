@@ -210,8 +210,16 @@ impl Entry {
     }
 
     /// Returns how messages name this manager.
-    pub(super) fn name(&self) -> &str {
-        self.raw.get("manager").and_then(Value::as_str).unwrap_or_default()
+    pub(super) fn name(&self) -> String {
+        let text = |key| self.raw.get(key).and_then(Value::as_str).unwrap_or_default();
+        let mut name = format!("{:?}", text("manager"));
+        if !text("subresource").is_empty() {
+            name.push_str(&format!(" with subresource {:?}", text("subresource")));
+        }
+        if text("operation") == "Update" {
+            name.push_str(&format!(" using {}", text("apiVersion")));
+        }
+        name
     }
 }
 

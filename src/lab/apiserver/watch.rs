@@ -173,7 +173,7 @@ impl Watch {
             object.as_ref().filter(|object| self.is_meant(object)).cloned()
         };
         match (meant(&change.before), meant(&change.after)) {
-            (None, None) => {}
+            (None, None) => return,
             (None, Some(new)) => self.tell("ADDED", &new),
             (Some(_), Some(new)) => self.tell("MODIFIED", &new),
             (Some(old), None) => {

@@ -201,6 +201,9 @@ impl Store {
                  required for apply patch",
             ));
         }
+        if wanted.get("kind").is_none() || wanted.get("apiVersion").is_none() {
+            return Err(Failure::bad_request("an apply must say its apiVersion and kind"));
+        }
         if wanted.pointer("/metadata/managedFields").is_some() {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }
