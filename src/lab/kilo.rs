@@ -95,6 +95,9 @@ pub struct Timing {
     pub backoff: Duration,
     /// The longest wait, before chance doubles it at most.
     pub backoff_limit: Duration,
+    /// How long an apply is busy at most before it comes to `kilo0`: Kilo sees to its firewall
+    /// first. It is why agents are done with the same news some ten milliseconds apart.
+    pub firewall: Duration,
 }
 
 impl Default for Timing {
@@ -106,6 +109,7 @@ impl Default for Timing {
             silence: Duration::from_secs(45),
             backoff: Duration::from_millis(800),
             backoff_limit: Duration::from_secs(30),
+            firewall: Duration::from_millis(100),
         }
     }
 }
@@ -114,7 +118,8 @@ impl Timing {
     /// Returns Kilo's timing, so many times as fast.
     #[must_use]
     pub fn faster(times: u32) -> Self {
-        let Self { check_in, resync, stale, silence, backoff, backoff_limit } = Self::default();
+        let Self { check_in, resync, stale, silence, backoff, backoff_limit, firewall } =
+            Self::default();
         Self {
             check_in: check_in / times,
             resync: resync / times,
@@ -122,6 +127,7 @@ impl Timing {
             silence: silence / times,
             backoff: backoff / times,
             backoff_limit: backoff_limit / times,
+            firewall: firewall / times,
         }
     }
 }
@@ -202,4 +208,10 @@ pub async fn run(mut agent: Agent, end: CancellationToken) -> Result<(), Error> 
 
     view.clean_up().await;
     Ok(())
+}
+
+/// Returns a random number from 0 to 1.
+fn chance() -> f64 {
+    // Without randomness all agents keep in step, which is only less real.
+    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
 }

@@ -139,7 +139,7 @@ fn location_is_the_annotation_or_else_the_label() {
         (bare.clone(),                                      ""),
         (labelled(bare.clone()),                            "west"),
         (with(labelled(bare.clone()), key::LOCATION, "x"),  "x"),
-        (with(labelled(bare.clone()), key::LOCATION, ""),   ""),
+        (with(labelled(bare), key::LOCATION, ""),           ""),
     ];
     for (raw, location) in table {
         assert_eq!(node(&raw).location, Location::from(location), "{raw:?}");
@@ -159,7 +159,7 @@ fn segments_are_locations_unless_a_node_stands_alone() {
         (without(whole.clone(), key::INTERNAL_IP),              Granularity::Location, &alone),
         (with(whole.clone(), key::FORCE_INTERNAL_IP, ""),       Granularity::Location, &alone),
         (with(whole.clone(), key::FORCE_INTERNAL_IP, "-"),      Granularity::Location, &alone),
-        (with(whole.clone(), key::FORCE_INTERNAL_IP, "bad"),    Granularity::Location, &shared),
+        (with(whole, key::FORCE_INTERNAL_IP, "bad"),            Granularity::Location, &shared),
     ];
     for (raw, granularity, expected) in table {
         assert_eq!(segment(&node(&raw), granularity), *expected, "{raw:?}");
@@ -240,16 +240,17 @@ fn told(changes: &[AnnotationChange]) -> String {
 fn promotion_adds_first_and_removes_the_present_leader_last() {
     const PUB: &str = "198.51.100.1";
     const PRIV: &str = "10.0.0.1";
+    type Row = (&'static [(&'static str, &'static str)], &'static str, &'static str);
     #[rustfmt::skip]
-    let table: [(&[(&str, &str)], &str, &str); 8] = [
-        (&[("a", PUB), ("b", PUB), ("c", PUB)],       "b", "+b"),
-        (&[("a*", PUB), ("b", PUB), ("c*", PUB)],     "b", "+b -a"),
-        (&[("a*", PUB), ("b*", PUB), ("c", PUB)],     "c", "+c -b -a"),
-        (&[("a", PUB), ("b*", PUB), ("c", PUB)],      "a", "+a"),
-        (&[("a*", PRIV), ("b*", PUB), ("c", PRIV)],   "c", "+c -a -b"),
-        (&[("a*", PRIV), ("b", PUB)],                 "b", "+b"),
-        (&[("a*", PUB), ("b*", PUB)],                 "b", "-a"),
-        (&[("a*", PUB), ("b", PUB)],                  "a", ""),
+    let table: [Row; 8] = [
+        (&[("a", PUB), ("b", PUB), ("c", PUB)], "b", "+b"),
+        (&[("a*", PUB), ("b", PUB), ("c*", PUB)], "b", "+b -a"),
+        (&[("a*", PUB), ("b*", PUB), ("c", PUB)], "c", "+c -b -a"),
+        (&[("a", PUB), ("b*", PUB), ("c", PUB)], "a", "+a"),
+        (&[("a*", PRIV), ("b*", PUB), ("c", PRIV)], "c", "+c -a -b"),
+        (&[("a*", PRIV), ("b", PUB)], "b", "+b"),
+        (&[("a*", PUB), ("b*", PUB)], "b", "-a"),
+        (&[("a*", PUB), ("b", PUB)], "a", ""),
     ];
     for (nodes, candidate, expected) in table {
         let mesh = mesh(nodes.iter().copied().map(member));

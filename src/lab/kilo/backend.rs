@@ -276,3 +276,6 @@ fn vpn_peer(object: &DynamicObject) -> Option<VpnPeer> {
         allowed_ips: spec.allowed_ips.iter().filter_map(|net| net.parse().ok()).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Timing;
+use super::{Timing, chance};
 
 /// What became of the objects.
 #[derive(Debug)]
@@ -59,12 +59,6 @@ impl Backoff {
 
         sleep(wait).await;
     }
-}
-
-/// Returns a random number from 0 to 1.
-fn chance() -> f64 {
-    // Without randomness there is no jitter, which harms nobody.
-    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 /// Tells `on` of every change, for ever. If the kind is not served at all, there are none of it.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::backend::{Backend, Event};
 use super::http::Metrics;
 use super::kernel::Kernel;
-use super::{Agent, Error};
+use super::{Agent, Error, chance};
 use crate::evidence::kilo::topology::{Local, VpnPeer, topology};
 use crate::evidence::kilo::{RawNode, STALE_SECONDS, is_ready, key, read};
 use crate::evidence::{Endpoint, Granularity, Mesh, Node, NodeName, UnixTime};
@@ -180,6 +180,7 @@ impl View {
         let local = Local { underlay_mtu, ..Local::new(self.agent.node.clone()) };
         let Some(wish) = topology(&mesh, &vpn_peers, &local) else { return Ok(()) };
 
+        sleep(self.agent.timing.firewall.mul_f64(0.1 + 0.9 * chance())).await;
         self.wireguard_ip = wish.tunnel.as_ref().map(|tunnel| tunnel.address.into());
         self.metrics.lead(wish.tunnel.is_some());
         self.kernel.apply(&wish).await
