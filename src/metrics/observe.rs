@@ -195,6 +195,7 @@ impl ObserveMetrics {
     pub fn responder(&self, counts: &Counts) {
         let all = [
             ("answered", counts.answered),
+            ("dropped", counts.dropped),
             ("malformed", counts.malformed),
             ("forged", counts.forged),
             ("repeated", counts.repeated),

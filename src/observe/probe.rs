@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -45,6 +45,7 @@ pub struct Prober {
     sequence: AtomicU32,
     echo_id: AtomicU16,
     ports: Mutex<PortWalk>,
+    used_up: AtomicBool,
     widest: Mutex<BTreeMap<IpAddr, u32>>,
     kept: kept::Flows,
 }
@@ -64,6 +65,7 @@ impl Prober {
             sequence: AtomicU32::new(micros),
             echo_id: AtomicU16::new(micros as u16),
             ports: Mutex::new(PortWalk::new(ports::free_range(), micros)),
+            used_up: AtomicBool::new(false),
             widest: Mutex::default(),
             kept: kept::Flows::default(),
         }
@@ -115,13 +117,18 @@ impl Prober {
 
     /// Returns a source port that no probe used in the last minutes.
     pub(super) fn next_port(&self) -> Option<u16> {
-        lock(&self.ports).next(Instant::now())
+        let port = lock(&self.ports).next(Instant::now());
+        let was_used_up = self.used_up.swap(port.is_none(), Relaxed);
+        if port.is_none() && !was_used_up {
+            tracing::warn!("Every source port was used within three minutes: probes are left out");
+        }
+
+        port
     }
 
-    /// Closes the kept flows, and forgets the measures, of all addresses but these.
+    /// Closes the kept flows to all addresses but these.
     pub fn retain(&self, addresses: impl Fn(IpAddr) -> bool) {
-        self.kept.retain(&addresses);
-        lock(&self.widest).retain(|address, _| addresses(*address));
+        self.kept.retain(addresses);
     }
 
     /// Returns a packet with a nonce of its own.

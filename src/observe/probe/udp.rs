@@ -14,6 +14,8 @@ use crate::observe::wire::{Body, Class, Packet, encode_padded};
 
 /// The longest answer that is read: a jumbo frame.
 const LONGEST: usize = 9216;
+/// Of how many addresses the widest packet is remembered: more than one node probes.
+const REMEMBERED: usize = 512;
 /// What IPv4 and UDP, or IPv6 and UDP, put before the packet.
 const HEADERS_V4: u32 = 28;
 const HEADERS_V6: u32 = 48;
@@ -122,6 +124,9 @@ impl Prober {
         let known = mtu(socket, aim.address).unwrap_or(0);
         let headers = if aim.address.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
         let mut widest = lock(&self.widest);
+        if widest.len() >= REMEMBERED {
+            widest.clear();
+        }
         let widest = widest.entry(aim.address.ip()).or_insert(known);
         *widest = known.max(*widest);
 
