@@ -5,3 +5,6 @@ pub mod leader;
 mod statuses;
 
 pub use statuses::Statuses;
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ use kube::Client;
 use crate::cluster::lease::{Fence, Leadership};
 use crate::cluster::objects::{MeshLocation, MoveOutcome, MovePhase, MoveRecord, WrittenBefore};
 use crate::decide::{Move, Progress};
-use crate::evidence::{Epoch, Location, Nudge, UnixTime, kilo};
+use crate::evidence::{Epoch, Location, NodeName, Nudge, UnixTime, kilo};
 
 use super::hooks::{Hooks, Notice};
 
@@ -43,7 +43,7 @@ mod steps;
 mod successor;
 
 pub use error::MoveError;
-pub use nodes::{FENCE, LEADER_BEFORE};
+pub use nodes::{FENCE, LEADER_BEFORE, was_readded};
 
 use course::Course;
 use nodes::{Nodes, View};
@@ -156,6 +156,12 @@ impl Mover {
         };
         self.archive(scene.object, outcome, note).await?;
         Ok(())
+    }
+
+    /// Returns who wrote a node's leader annotation last, where the server knows: to name whoever
+    /// [put it back](was_readded).
+    pub async fn manager(&self, node: &NodeName) -> Option<String> {
+        self.nodes.manager(node).await
     }
 
     async fn scene(&self, location: &Location) -> Result<Scene, MoveError> {
@@ -381,11 +387,7 @@ fn admissible(view: &View, location: &Location, wish: &Move) -> Result<(), MoveE
     }
 }
 
-fn ready(
-    view: &View,
-    location: &Location,
-    node: &crate::evidence::NodeName,
-) -> Result<(), MoveError> {
+fn ready(view: &View, location: &Location, node: &NodeName) -> Result<(), MoveError> {
     let is_ready = kilo::members(&view.mesh, location)
         .into_iter()
         .any(|member| member.name == *node && kilo::is_ready(member, view.mesh.at));

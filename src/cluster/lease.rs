@@ -117,6 +117,13 @@ impl Leadership {
         self.current().is_some_and(|current| current == *fence)
     }
 
+    /// Makes a leadership that a test gives and takes by hand.
+    #[cfg(test)]
+    pub(crate) fn by_hand() -> (watch::Sender<Option<Held>>, Self) {
+        let (sender, held) = watch::channel(None);
+        (sender, Self { held, holder: watch::channel(None).1 })
+    }
+
     /// Returns who holds the lease, as far as this process has seen.
     #[must_use]
     pub fn holder(&self) -> Option<String> {

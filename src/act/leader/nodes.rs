@@ -124,15 +124,12 @@ impl View {
         self.mesh.nodes.insert(node.name.clone(), node);
     }
 
-    /// Returns the first node that is to lose an annotation which it lost before: somebody put it
-    /// back.
+    /// Returns the first node that is to lose an annotation which it lost before.
     pub(crate) fn readded(&self, steps: &[Step]) -> Option<NodeName> {
-        let lost_before = |step: &&Step| {
-            let object = self.objects.get(&step.node);
-            let before = object.and_then(|object| object.annotation(LEADER_BEFORE));
-            step.value.is_none() && before.and_then(parse).is_some_and(|value| value.is_some())
+        let readded = |step: &&Step| {
+            step.value.is_none() && self.objects.get(&step.node).is_some_and(was_readded)
         };
-        steps.iter().find(lost_before).map(|step| step.node.clone())
+        steps.iter().find(readded).map(|step| step.node.clone())
     }
 
     /// Notes in the record what stands on the nodes that are about to change; tells whether that
@@ -149,6 +146,14 @@ impl View {
         }
         record.nodes.len() > noted
     }
+}
+
+/// Tells whether somebody put back a leader annotation that we took away: when we put one back
+/// ourselves, the memory of it goes.
+#[must_use]
+pub fn was_readded(object: &SlimNode) -> bool {
+    let before = object.annotation(LEADER_BEFORE).and_then(parse);
+    object.annotation(LEADER).is_some() && before.is_some_and(|value| value.is_some())
 }
 
 /// Returns the write as a JSON patch that fails if the node is not as it was seen.

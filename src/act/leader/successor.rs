@@ -84,9 +84,9 @@ impl Mover {
         match record.phase {
             MovePhase::Written | MovePhase::Reverted => Ok(scene.object),
             MovePhase::Reverting => {
-                let note = record.reverting.clone();
                 let scene = self.undo(scene, location, "taken over").await?;
-                self.archive(scene.object, MoveOutcome::Reverted, note).await
+                self.reverted(scene).await?;
+                self.records.get(location).await
             }
             MovePhase::Recorded if may_finish(&scene, location, record) => {
                 match self.advance(scene, location).await {

@@ -1,1 +1,66 @@
+use std::collections::BTreeMap;
+
 use super::*;
+
+/// A node at version 7 with these annotations.
+fn node(annotations: &[(&str, &str)]) -> Value {
+    let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+    json!({ "metadata": { "name": "n", "resourceVersion": "7", "annotations": annotations } })
+}
+
+fn applied(annotations: &[(&str, &str)], value: Option<&str>) -> Value {
+    let mut document = node(annotations);
+    let object = serde_json::from_value(document.clone()).unwrap();
+    let step = Step { node: "n".into(), value: value.map(str::to_owned) };
+    json_patch::patch(&mut document, &patch(&object, &step)).unwrap();
+    document
+}
+
+#[test]
+fn a_write_remembers_what_stood_there_and_forgets_it_when_it_stands_there_again() {
+    #[rustfmt::skip]
+    let table: [(&[(&str, &str)], Option<&str>, &[(&str, &str)]); 9] = [
+        (&[],                 Some("true"), &[(LEADER, "true"), (LEADER_BEFORE, "absent")]),
+        (&[(LEADER, "")],     None,         &[(LEADER_BEFORE, "=")]),
+        (&[(LEADER, "no")],   None,         &[(LEADER_BEFORE, "=no")]),
+        // Back to what the operator had, with the operator's own value.
+        (&[(LEADER_BEFORE, "=no")],                        Some("true"), &[(LEADER, "no")]),
+        (&[(LEADER, "true"), (LEADER_BEFORE, "absent")],   None,         &[]),
+        (&[(LEADER, "true"), (LEADER_BEFORE, "absent"), (FENCE, "u/1")], None, &[]),
+        // Remembered the first time only, and even if it cannot be read.
+        (&[(LEADER, "x"), (LEADER_BEFORE, "=no")],         None,         &[(LEADER_BEFORE, "=no")]),
+        (&[(LEADER, "x"), (LEADER_BEFORE, "what?")],       None,         &[(LEADER_BEFORE, "what?")]),
+        (&[(LEADER_BEFORE, "absent")],                     Some("true"), &[(LEADER, "true"), (LEADER_BEFORE, "absent")]),
+    ];
+    for (before, value, after) in table {
+        assert_eq!(applied(before, value), node(after), "{before:?} {value:?}");
+    }
+}
+
+#[test]
+fn a_write_fails_on_a_node_that_changed() {
+    let object = serde_json::from_value(node(&[(LEADER, "x")])).unwrap();
+    let patch = patch(&object, &Step { node: "n".into(), value: None });
+
+    let mut later = node(&[(LEADER, "x")]);
+    later["metadata"]["resourceVersion"] = json!("8");
+    assert!(json_patch::patch(&mut later, &patch).is_err());
+    assert!(json_patch::patch(&mut node(&[(LEADER, "y")]), &patch).is_err());
+    assert!(json_patch::patch(&mut node(&[(LEADER, "x")]), &patch).is_ok());
+}
+
+#[test]
+fn only_what_we_took_away_can_be_put_back() {
+    #[rustfmt::skip]
+    let table: [(&[(&str, &str)], bool); 5] = [
+        (&[(LEADER, "x")],                            false),
+        (&[(LEADER, "x"), (LEADER_BEFORE, "absent")], false),
+        (&[(LEADER, "x"), (LEADER_BEFORE, "=x")],     true),
+        (&[(LEADER_BEFORE, "=x")],                    false),
+        (&[],                                         false),
+    ];
+    for (annotations, readded) in table {
+        let object = serde_json::from_value(node(annotations)).unwrap();
+        assert_eq!(was_readded(&object), readded, "{annotations:?}");
+    }
+}

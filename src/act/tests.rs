@@ -1,0 +1,3 @@
+//! What the tests of the actors share.
+
+pub(crate) mod bed;
