@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 
+type Annotations = &'static [(&'static str, &'static str)];
+
 /// A node at version 7 with these annotations.
 fn node(annotations: &[(&str, &str)]) -> Value {
     let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
@@ -19,7 +21,7 @@ fn applied(annotations: &[(&str, &str)], value: Option<&str>) -> Value {
 #[test]
 fn a_write_remembers_what_stood_there_and_forgets_it_when_it_stands_there_again() {
     #[rustfmt::skip]
-    let table: [(&[(&str, &str)], Option<&str>, &[(&str, &str)]); 9] = [
+    let table: [(Annotations, Option<&str>, Annotations); 9] = [
         (&[],                 Some("true"), &[(LEADER, "true"), (LEADER_BEFORE, "absent")]),
         (&[(LEADER, "")],     None,         &[(LEADER_BEFORE, "=")]),
         (&[(LEADER, "no")],   None,         &[(LEADER_BEFORE, "=no")]),
@@ -52,7 +54,7 @@ fn a_write_fails_on_a_node_that_changed() {
 #[test]
 fn only_what_we_took_away_can_be_put_back() {
     #[rustfmt::skip]
-    let table: [(&[(&str, &str)], bool); 5] = [
+    let table: [(Annotations, bool); 5] = [
         (&[(LEADER, "x")],                            false),
         (&[(LEADER, "x"), (LEADER_BEFORE, "absent")], false),
         (&[(LEADER, "x"), (LEADER_BEFORE, "=x")],     true),

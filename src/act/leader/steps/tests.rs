@@ -90,8 +90,8 @@ proptest! {
             prop_assert!(now == before || now == start, "{now:?} after {step:?} of {steps:?}");
         }
 
-        prop_assert_eq!(marks(&mesh), goal.clone());
-        prop_assert_eq!(leader(&mesh), start);
         prop_assert_eq!(back(&mesh, &"l".into(), &goal), []);
+        prop_assert_eq!(leader(&mesh), start);
+        prop_assert_eq!(marks(&mesh), goal);
     }
 }
