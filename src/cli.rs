@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 mod agent;
 mod arbiter;
 mod crds;
+mod lab;
 mod replay;
 
 /// Proves with fresh flows that Kilo's leaders forward, and moves the leader when one does not.
@@ -28,6 +29,8 @@ enum Command {
     Arbiter(arbiter::Arbiter),
     /// Runs a journal through diagnosis and decision again, and says why what was done was done
     Replay(replay::Replay),
+    /// Builds a mesh on this machine, breaks it, and shows what Kilo does alone and with Tanist
+    Lab(lab::Lab),
     /// Prints the custom resource definitions, for kubectl apply
     Crds,
 }
@@ -50,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agent(agent) => agent.run(),
         Command::Arbiter(arbiter) => arbiter.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Lab(lab) => lab.run(),
         Command::Crds => crds::run(),
     }
 }

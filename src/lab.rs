@@ -1,14 +1,20 @@
 //! A whole mesh on one Linux machine, in namespaces of its own.
 
 pub mod apiserver;
+pub mod chronicle;
 pub mod control;
 pub mod faults;
+pub mod figures;
 pub mod firewall;
 pub mod kilo;
 pub mod mesh;
 pub mod namespace;
 pub mod network;
+pub mod report;
+pub mod run;
 pub mod station;
+pub mod timeline;
 pub mod topology;
 pub mod traffic;
+pub mod watch;
 pub mod wireguard;

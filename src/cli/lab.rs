@@ -1,0 +1,144 @@
+//! `tanist lab`: a mesh on this machine, in namespaces of its own, and what becomes of it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::{block_on, say, until_told_to_stop};
+use crate::config::Span;
+use crate::decide::Mode;
+use crate::lab::faults::Order;
+use crate::lab::firewall;
+use crate::lab::mesh::Mesh;
+use crate::lab::namespace::{Inside, Namespace, run_again_inside};
+use crate::lab::report::Report;
+use crate::lab::run::{Options, run};
+use crate::lab::timeline::Timeline;
+use crate::telemetry;
+
+/// Builds a mesh on this machine, breaks it, and shows what Kilo does alone and with Tanist.
+#[derive(Debug, Args)]
+pub(super) struct Lab {
+    /// How many locations
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    locations: usize,
+    /// How many nodes in each location
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    nodes: usize,
+    /// What Tanist may do: observe, suggest or act
+    #[arg(long, default_value = "act", value_name = "MODE", value_parser = mode)]
+    mode: Mode,
+    /// What to break, and where: NAME[:VALUE][@NODE]
+    #[arg(long, default_value = "new-flows", value_name = "FAULT")]
+    fault: Order,
+    /// How often to break it under Tanist's eyes; locations take turns
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    runs: usize,
+    /// How long to watch Kilo without Tanist first; 0s for not at all
+    #[arg(long, default_value = "15s", value_name = "TIME")]
+    without_tanist: Span,
+    /// How often a person moves the annotation instead, to compare with
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    by_hand: usize,
+    /// Lets Kilo's timers run ten times as fast
+    #[arg(long)]
+    fast: bool,
+    /// Leaves the mesh up afterwards until Ctrl-C, and says how to look around
+    #[arg(long)]
+    keep: bool,
+    /// Writes all figures there as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// More arguments for `tanist agent` on the nodes
+    #[arg(last = true, value_name = "ARGUMENT")]
+    agent: Vec<String>,
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    Mode::parse(text).ok_or_else(|| format!("`{text}` is not observe, suggest or act"))
+}
+
+impl Lab {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let Some(inside) = Inside::take()? else {
+            firewall::check()?;
+            return Ok(run_again_inside()?.into());
+        };
+        telemetry::start("warn,gotatun=error")?;
+
+        block_on(async move {
+            let stop = until_told_to_stop()?;
+            let wan = Namespace::spawn("wan").await?;
+            let thread = wan.clone();
+            let show = thread.run(async move || self.show(inside, wan).await);
+
+            tokio::select! {
+                shown = show => shown?,
+                () = stop.cancelled() => {
+                    say("interrupted; everything is being removed");
+                    Ok(ExitCode::FAILURE)
+                }
+            }
+        })
+    }
+
+    /// Runs the lab on the WAN's thread and shows what came of it.
+    async fn show(self, inside: Inside, wan: Namespace) -> anyhow::Result<ExitCode> {
+        let options = self.options()?;
+        let timeline = Timeline::new(Box::new(say));
+        let (report, mut mesh) = run(&options, inside, wan, &timeline).await?;
+
+        timeline.headline(&report.table());
+        timeline.print(&report.parts_table());
+        if let Some(file) = &self.json {
+            write(file, &report)?;
+        }
+        for failure in &report.failures {
+            say(&format!("FAILED: {failure}"));
+        }
+        if self.keep {
+            keep(&mut mesh)?;
+            std::future::pending::<()>().await;
+        }
+        mesh.stop_sidecars().await;
+
+        Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn options(&self) -> anyhow::Result<Options> {
+        Ok(Options {
+            locations: self.locations,
+            nodes: self.nodes,
+            mode: self.mode,
+            order: self.fault.clone(),
+            runs: self.runs,
+            alone: self.without_tanist.into(),
+            by_hand: self.by_hand,
+            times: if self.fast { 10 } else { 1 },
+            program: std::env::current_exe().context("cannot find our own program")?,
+            arguments: self.agent.clone(),
+        })
+    }
+}
+
+fn write(file: &Path, report: &Report) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Says how to look around in a mesh that is left up.
+fn keep(mesh: &mut Mesh) -> anyhow::Result<()> {
+    let kubeconfig = mesh.control.kubeconfig_outside()?;
+    say("");
+    say("The mesh is left up until Ctrl-C. From another terminal:");
+    say(&format!("  kubectl --kubeconfig {} get nodes,meshlocations", kubeconfig.display()));
+    say("and on a node, with ip, nft and so on of this machine:");
+    for station in mesh.stations() {
+        let thread = station.host.host.thread().display().to_string();
+        let name = &station.host.place.name;
+        say(&format!("  {name}: nsenter --net={thread}/ns/net --mount={thread}/ns/mnt"));
+    }
+    Ok(())
+}
