@@ -2,7 +2,9 @@
 
 pub mod hooks;
 pub mod leader;
+pub mod restore;
 mod statuses;
+pub mod tell;
 
 pub use statuses::Statuses;
 

@@ -39,11 +39,14 @@ mod course;
 mod error;
 mod nodes;
 mod record;
+mod restorer;
 mod steps;
 mod successor;
 
 pub use error::MoveError;
 pub use nodes::{FENCE, LEADER_BEFORE, was_readded};
+pub use restorer::Restored;
+pub(crate) use restorer::Restorer;
 
 use course::Course;
 use nodes::{Nodes, View};

@@ -33,7 +33,7 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     enum Told {
         #[error("open the door")]
-        Door(#[source] Box<Told>),
+        Door(#[source] Box<Self>),
         #[error("find the key: {0}")]
         Key(#[source] std::io::Error),
     }

@@ -40,7 +40,7 @@ pub(crate) struct Nodes {
 /// All nodes at one time.
 pub(crate) struct View {
     pub(crate) mesh: Mesh,
-    objects: BTreeMap<NodeName, SlimNode>,
+    pub(super) objects: BTreeMap<NodeName, SlimNode>,
     topology_label: String,
 }
 
@@ -95,13 +95,14 @@ impl Nodes {
     pub(crate) async fn fence(&self, node: &NodeName, fence: &Fence) -> Result<(), MoveError> {
         let patch = json!({ "metadata": { "annotations": { FENCE: fence.to_string() } } });
         let patch = kube::api::Patch::Merge(patch);
-        match self.patch(format!("fence off {node}"), node, &patch).await {
-            Ok(_) => Ok(()),
-            Err(MoveError::Api { source: kube::Error::Api(status), .. }) if status.code == 404 => {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        unless_gone(self.patch(format!("fence off {node}"), node, &patch).await)
+    }
+
+    /// Takes our own annotations off a node.
+    pub(crate) async fn forget(&self, node: &NodeName) -> Result<(), MoveError> {
+        let patch = json!({ "metadata": { "annotations": { FENCE: null, LEADER_BEFORE: null } } });
+        let patch = kube::api::Patch::Merge(patch);
+        unless_gone(self.patch(format!("take our annotations off {node}"), node, &patch).await)
     }
 
     /// Returns who wrote a node's leader annotation last, where the server knows.
@@ -114,6 +115,16 @@ impl Nodes {
             fields.get("f:metadata")?.get("f:annotations")?.get(&path)?;
             entry.manager
         })
+    }
+}
+
+/// Takes a node that is gone for one that was written: there is nothing left to write.
+fn unless_gone(written: Result<SlimNode, MoveError>) -> Result<(), MoveError> {
+    match written {
+        Err(MoveError::Api { source: kube::Error::Api(status), .. }) if status.code == 404 => {
+            Ok(())
+        }
+        written => written.map(drop),
     }
 }
 
