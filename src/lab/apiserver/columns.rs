@@ -209,3 +209,22 @@ fn duration(seconds: i64) -> String {
         _ => format!("{}y", days / 365),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_told_as_kubectl_tells_them() {
+        #[rustfmt::skip]
+        let table = [
+            (-5, "<invalid>"), (-1, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"),
+            (600, "10m"), (10_799, "179m"), (10_800, "3h"), (11_460, "3h11m"), (28_800, "8h"),
+            (172_800, "2d"), (176_400, "2d1h"), (691_200, "8d"), (63_072_000, "2y"),
+        ];
+
+        for (seconds, wanted) in table {
+            assert_eq!(duration(seconds), wanted, "{seconds} s");
+        }
+    }
+}

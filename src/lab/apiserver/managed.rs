@@ -315,3 +315,6 @@ impl Managed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,36 @@ fn bracket(inside: &str) -> Step {
     }
     inside.parse().map_or_else(|_| Step::Member(unquoted(inside)), Step::Index)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn paths_select() {
+        let object = json!({
+            "spec": {"a.b/c": 1, "list": [{"n": "x", "v": 2}, {"n": "y", "v": 3}]},
+        });
+        #[rustfmt::skip]
+        let table = [
+            (".spec.list[0].v",                  vec![json!(2)]),
+            (".spec.list[-1].v",                 vec![json!(3)]),
+            (".spec.list[*].v",                  vec![json!(2), json!(3)]),
+            (".spec.list[?(@.n==\"y\")].v",      vec![json!(3)]),
+            (".spec.list[?(@.n=='z')].v",        vec![]),
+            (".spec['a.b/c']",                   vec![json!(1)]),
+            (".spec.a\\.b/c",                    vec![json!(1)]),
+            ("{.spec.list[7].v}",                vec![]),
+            (".nothing.here",                    vec![]),
+            ("]",                                vec![]),
+            ("[",                                vec![]),
+        ];
+
+        for (path, wanted) in table {
+            let found: Vec<_> = select(&object, path).into_iter().cloned().collect();
+            assert_eq!(found, wanted, "{path}");
+        }
+    }
+}
