@@ -95,7 +95,7 @@ pub struct Figures {
     pub to: Option<NodeName>,
     /// Who caused the change of leader.
     pub by: Mover,
-    /// Whether Tanist held the new leader for fit before the fault.
+    /// Whether Tanist held the new leader for fit when it began to move.
     pub fit: bool,
     /// When what happened.
     pub moments: Moments,

@@ -75,20 +75,10 @@ impl Report {
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(UTF8_HORIZONTAL_ONLY);
+        #[rustfmt::skip]
         table.set_header([
-            "fault",
-            "leader",
-            "moved by",
-            "first lost",
-            "verdict",
-            "written",
-            "kilo0 up",
-            "restored",
-            "verified",
-            "lost/opened",
-            "elsewhere",
-            "own pods after",
-            "kept died",
+            "fault", "leader", "by", "lost at", "verdict", "written", "kilo0 up", "back", "verified",
+            "lost", "elsewhere", "own after", "kept dead",
         ]);
         for fault in &self.faults {
             table.add_row(row(fault));

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+/// How much of an event's text is printed; all of it is kept.
+const WIDTH: usize = 150;
+
 /// Where lines go.
 pub type Printer = Box<dyn Fn(&str)>;
 
@@ -61,7 +64,9 @@ impl Timeline {
         let fault = self.fault.get().map(|fault| signed(at, fault));
 
         let since = fault.map_or_else(|| " ".repeat(10), |since| format!("{since:+9.3}s"));
-        (self.print)(&format!("{:8.3}s {since}  {text}", began.as_secs_f64()));
+        let short = text.char_indices().nth(WIDTH).map_or(text, |(end, _)| &text[..end]);
+        let cut = if short.len() < text.len() { "…" } else { "" };
+        (self.print)(&format!("{:8.3}s {since}  {short}{cut}", began.as_secs_f64()));
 
         let entry = Entry { at: began.as_secs_f64(), since_fault: fault, text: text.to_owned() };
         self.entries.borrow_mut().push(entry);

@@ -43,7 +43,7 @@ pub struct Watch<'a> {
     struck: Struck,
     fault: (Fault, Option<NodeName>),
     began: Instant,
-    fit: Vec<NodeName>,
+    fit: bool,
     known: usize,
     moments: BTreeMap<Moment, Instant>,
     to: Option<NodeName>,
@@ -69,8 +69,6 @@ impl<'a> Watch<'a> {
         fault: (Fault, Option<NodeName>),
         mover: Mover,
     ) -> Result<Self, Error> {
-        let status = chronicle.locations().remove(&struck.location).unwrap_or_default();
-        let fit = status.heirs.into_iter().filter(|heir| heir.fit).map(|heir| heir.node).collect();
         let tunnels = Tunnels::start(mesh, &struck).await?;
         let began = Instant::now();
         timeline.count_from(Some(began));
@@ -82,7 +80,7 @@ impl<'a> Watch<'a> {
             struck,
             fault,
             began,
-            fit,
+            fit: false,
             known: chronicle.after(0).len(),
             moments: BTreeMap::new(),
             to: None,
@@ -134,7 +132,11 @@ impl<'a> Watch<'a> {
             What::Verdict(location, verdict, _) if *location == here && verdict == DARK => {
                 Moment::Verdict
             }
-            What::Move(location, _) if *location == here => Moment::Verdict,
+            What::Move(location, record) if *location == here => {
+                let status = self.chronicle.locations().remove(location).unwrap_or_default();
+                self.fit = status.heirs.iter().any(|heir| heir.node == record.to && heir.fit);
+                Moment::Verdict
+            }
             What::Leads(location, node) if *location == here => {
                 self.to = (*node != self.struck.leader).then(|| node.clone());
                 Moment::Written
@@ -217,7 +219,7 @@ impl<'a> Watch<'a> {
             node: self.fault.1.clone(),
             location: self.struck.location.clone(),
             from: self.struck.leader.clone(),
-            fit: self.to.as_ref().is_some_and(|to| self.fit.contains(to)),
+            fit: self.fit,
             by: self.by(),
             moments: Moments {
                 first_lost: after(Moment::FirstLost),
