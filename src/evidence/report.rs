@@ -41,7 +41,8 @@ pub struct PathReport {
     /// The burst since the last first loss or inquest, if there was one in the last ten seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<WindowReport>,
-    /// The last sixty seconds of steady probing, the burst left out.
+    /// The last sixty seconds of steady probing, the burst left out; less if the path went dark or
+    /// came back since.
     pub steady: WindowReport,
     /// Loss in permille over the last ten minutes in which the path worked: its background.
     #[serde(default)]

@@ -110,11 +110,12 @@ impl Host {
     pub async fn relay_to(&self, address: Ipv4Addr) -> Option<Relay> {
         let netlink = self.netlink.as_ref()?;
         let way = netlink.lookup(address).await.ok()?;
-        if let Some(gateway) = way.gateway {
-            return Some(Relay::Gateway(gateway));
+        // A leader's routes name a gateway too: the far leader's address on Kilo's device.
+        let kilo = netlink.link(&self.devices.kilo).await.ok();
+        if way.link.is_some() && way.link == kilo.map(|kilo| kilo.index) {
+            return Some(Relay::Kilo);
         }
-        let kilo = netlink.link(&self.devices.kilo).await.ok()?;
-        (way.link == Some(kilo.index)).then_some(Relay::Kilo)
+        way.gateway.map(Relay::Gateway)
     }
 
     async fn links(&self) -> Option<Vec<Link>> {

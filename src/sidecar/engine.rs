@@ -204,18 +204,7 @@ impl<H: Hands> Engine<H> {
         let plan = self.inputs.plan.borrow_and_update().clone();
         let now = self.now();
         if plan.assignment != self.plan.assignment || plan.location != self.plan.location {
-            let assignment = plan.assignment.clone().unwrap_or_default();
-            self.schedule.handle_assignment(&assignment, now);
-            self.names = names(&assignment);
-            self.hands.keep(&addresses(&assignment));
-            self.pen.ask(Urgency::Soon, now);
-            tracing::info!(
-                location = ?plan.location.as_ref().map(|location| &location.0),
-                leader = ?assignment.leader.as_ref().map(|leader| &leader.0),
-                role = ?self.schedule.role(),
-                targets = self.names.len(),
-                "Plan changed"
-            );
+            self.follow_assignment(&plan, now);
         }
         if plan.inquest != self.plan.inquest {
             tracing::debug!(inquest = plan.inquest, "Inquest");
@@ -224,6 +213,23 @@ impl<H: Hands> Engine<H> {
         self.schedule.handle_look(&plan.look, now);
         self.schedule.handle_nudge(&plan.nudges, self.identity.clock.epoch(), now);
         self.plan = plan;
+    }
+
+    fn follow_assignment(&mut self, plan: &Plan, now: Moment) {
+        let assignment = plan.assignment.clone().unwrap_or_default();
+        let before = (self.plan.leader().cloned(), self.schedule.role());
+        self.schedule.handle_assignment(&assignment, now);
+        self.names = names(&assignment);
+        self.hands.keep(&addresses(&assignment));
+        self.pen.ask(Urgency::Soon, now);
+
+        let after = (assignment.leader, self.schedule.role());
+        if before != after {
+            let name = |leader: Option<NodeName>| leader.map_or(String::new(), |leader| leader.0);
+            let location = plan.location.as_ref().map_or("", |location| &location.0);
+            let (from, to) = (name(before.0), name(after.0));
+            tracing::info!(location, from, to, role = ?after.1, "Leader or role changed");
+        }
     }
 
     fn see(&mut self) {
@@ -371,3 +377,6 @@ fn addresses(plan: &Assignment) -> Vec<IpAddr> {
     let all = plan.members.iter().chain(far);
     all.flat_map(|target| [target.node_address, target.pod_address]).flatten().collect()
 }
+
+#[cfg(test)]
+mod tests;

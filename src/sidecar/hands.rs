@@ -94,8 +94,10 @@ impl Hands for RealHands {
         let outcome = match self.prober.probe(flow, &aim, shot.timeout).await.result {
             ProbeResult::Answered { round_trip, .. } => Outcome::Answered { round_trip },
             ProbeResult::Lost => Outcome::Lost,
-            ProbeResult::TooBig { .. } => Outcome::Lost,
-            ProbeResult::Refused | ProbeResult::Unsent(_) => Outcome::Unsent,
+            // Who is told what fits sends less: that is no black hole.
+            ProbeResult::TooBig { .. } | ProbeResult::Refused | ProbeResult::Unsent(_) => {
+                Outcome::Unsent
+            }
         };
         self.metrics.probed(shot, outcome);
         outcome

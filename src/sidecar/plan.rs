@@ -41,6 +41,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Returns the location's leader, where known.
+    pub(super) fn leader(&self) -> Option<&NodeName> {
+        self.assignment.as_ref()?.leader.as_ref()
+    }
+
     /// Takes what the Node says. A changed location leaves the old one's plan behind.
     pub(super) fn read_node(&mut self, node: &Node) {
         if self.location.as_ref() != Some(&node.location) {

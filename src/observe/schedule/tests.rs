@@ -492,6 +492,31 @@ fn conditions_follow_the_last_flows() {
 }
 
 #[test]
+fn a_steady_window_begins_anew_when_a_path_goes_dark_or_comes_back() {
+    let counts = |flows: &str| {
+        let mut track = Track::default();
+        for (index, flow) in flows.bytes().enumerate() {
+            let outcome = if flow == b'+' { answered() } else { Outcome::Lost };
+            track.learn((Purpose::Steady, at(index as u64)), outcome, &Rates::default());
+        }
+        let window = track.steady(at(100), &Rates::default());
+        (window.sent, window.lost)
+    };
+    #[rustfmt::skip]
+    let table = [
+        ("++++++---",         (9, 3)),
+        ("++++++----",        (4, 4)),
+        ("+++-++----",        (4, 4)),
+        ("++++++----+",       (1, 0)),
+        ("++++++----++-+",    (4, 1)),
+        ("++-+-++-+",         (9, 3)),
+    ];
+    for (flows, expected) in table {
+        assert_eq!(counts(flows), expected, "{flows}");
+    }
+}
+
+#[test]
 fn a_late_poll_makes_up_for_nothing() {
     let mut schedule = schedule("l1-2", &plan(1, 3, 3), 5);
     let shots = schedule.poll(at(3_600_000));

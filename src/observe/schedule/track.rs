@@ -181,17 +181,22 @@ impl Track {
                 Condition::Lossy
             }
         };
-        if before != Condition::Dark && self.condition == Condition::Dark {
-            self.darken();
+        let is_dark = self.condition == Condition::Dark;
+        if is_dark != (before == Condition::Dark) {
+            self.turn(is_dark);
         }
         (before, self.condition)
     }
 
-    /// The losses that made the path dark are no background.
-    fn darken(&mut self) {
+    /// A path that goes dark or comes back is another path: what it did before says nothing of it
+    /// now. The steady window starts anew with the flows that told of the change; and the losses
+    /// that made it dark are no background.
+    fn turn(&mut self, dark: bool) {
         if let Some(bucket) = self.buckets.back_mut() {
-            bucket.dark = true;
+            bucket.dark |= dark;
         }
+        let since = self.steady.iter().rposition(|sample| sample.round_trip.is_none() != dark);
+        self.steady.drain(..since.map_or(0, |last_of_old| last_of_old + 1));
     }
 }
 
