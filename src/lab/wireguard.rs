@@ -80,6 +80,7 @@ pub struct PeerState {
 }
 
 /// One WireGuard interface in the network namespace where it was made. It is gone when dropped.
+/// What changes it must run on the thread that made it, since it opens sockets.
 pub struct Wireguard {
     name: String,
     public_key: [u8; 32],
