@@ -1,6 +1,7 @@
 //! The probe packet: encode, decode, authenticate. Pure.
 //!
-//! Version 1, frozen; the same over UDP and TCP. All numbers are big-endian.
+//! Version 1, frozen; the same over UDP and TCP, but that nothing trails it over TCP. All numbers
+//! are big-endian.
 //!
 //! | at | bytes | field | meaning |
 //! |---:|---:|---|---|

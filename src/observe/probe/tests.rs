@@ -32,10 +32,10 @@ fn aim(address: &str, port: u16) -> Aim {
 }
 
 fn seen(outcome: &Outcome) -> Seen {
-    match outcome.result {
-        ProbeResult::Answered { seen: Some(seen), .. } => seen,
-        ref other => panic!("not answered: {other:?}"),
-    }
+    let ProbeResult::Answered { seen: Some(seen), .. } = outcome.result else {
+        panic!("not answered: {outcome:?}")
+    };
+    seen
 }
 
 #[tokio::test]
