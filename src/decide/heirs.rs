@@ -28,8 +28,10 @@ pub enum Check {
     AnswersInquest,
     /// Its endpoint is at least as public as the leader's, or is kept open from its side.
     Endpoint,
-    /// It forwards: frames sent through it arrived.
+    /// No frames sent through it were lost.
     Hairpin,
+    /// Frames sent through it arrived, or the operator accepts that nobody could try.
+    Proven,
     /// Nobody forbade it.
     Allowed,
     /// It is not cordoned.
@@ -46,13 +48,14 @@ pub enum Check {
 
 impl Check {
     /// All checks, in the order in which they are told.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ready,
         Self::CheckedIn,
         Self::AgentSettled,
         Self::AnswersInquest,
         Self::Endpoint,
         Self::Hairpin,
+        Self::Proven,
         Self::Allowed,
         Self::Schedulable,
         Self::Staying,
@@ -113,7 +116,22 @@ struct Rank {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fitness {
     Fit,
+    /// Nothing speaks against it; it was not asked yet.
+    Untried,
     Unfit,
+}
+
+impl Fitness {
+    fn of(heir: &Heir) -> Self {
+        let untried = |check: &Check| matches!(check, Check::Proven | Check::AnswersInquest);
+        if heir.is_fit() {
+            Self::Fit
+        } else if heir.failed.keys().all(untried) {
+            Self::Untried
+        } else {
+            Self::Unfit
+        }
+    }
 }
 
 /// Whether an heir is likely to fail together with the leader.
@@ -137,7 +155,7 @@ pub(super) fn rank(view: &Vetting<'_>) -> Vec<Heir> {
 impl Vetting<'_> {
     fn rank(&self, heir: &Heir) -> Rank {
         Rank {
-            fitness: if heir.is_fit() { Fitness::Fit } else { Fitness::Unfit },
+            fitness: Fitness::of(heir),
             promotion: self.intent.promotion(&heir.node),
             serves: Reverse(heir.serves.len()),
             domain: self.domain(&heir.node),

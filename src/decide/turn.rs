@@ -1,7 +1,7 @@
 //! One location's turn: reads its case, vets its heirs, lets the state machine step, and makes the
 //! location's part of the plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::case::Case;
@@ -15,7 +15,7 @@ use super::rails::{self, Rail};
 use super::trust::{Action, Spans, Trust, Word};
 use super::vetting::{Inquest, Vetting};
 use super::{Situation, ledger, person};
-use crate::diagnose::Verdict;
+use crate::diagnose::{Verdict, served};
 use crate::evidence::{Epoch, Leadership, LocalCause, Location, Moment, NodeName};
 
 /// What is remembered of one location: [`Memory`], with times as moments, and what need not
@@ -29,12 +29,16 @@ pub(super) struct Standing {
     pub(super) inquest: Inquest,
     /// When each heir last passed a hairpin.
     pub(super) forwarded: BTreeMap<NodeName, Moment>,
+    /// Whom each member was last known to serve.
+    pub(super) served: BTreeMap<NodeName, BTreeSet<NodeName>>,
     /// Since when the annotations of the move in hand are written.
     pub(super) written: Option<Moment>,
     /// The request that heirs are being asked for, and since when.
     pub(super) asked: Option<(String, Moment)>,
     /// What a person should know of the last move.
     pub(super) alert: Option<String>,
+    /// Whether heirs have been asked since Kilo brought a replaced leader back.
+    pub(super) relapse_asked: bool,
     /// When the leader was last convicted.
     pub(super) dark_at: Option<Moment>,
     /// Since when the leader has forwarded without a break.
@@ -101,6 +105,7 @@ impl Standing {
         if self.leader != view.leadership.leader {
             self.leader.clone_from(&view.leadership.leader);
             self.sound_since = None;
+            self.relapse_asked = false;
             if matches!(self.trust, Trust::Doubted { .. }) {
                 self.trust = Trust::Trusted;
             }
@@ -138,7 +143,7 @@ impl Standing {
                 self.memory.quarantine.remove(leader);
                 self.alert = None;
             }
-        } else {
+        } else if case.is_dark() || case.suspect {
             self.sound_since = None;
         }
     }
@@ -158,10 +163,26 @@ impl Standing {
             moves: &self.memory.moves,
             inquest: self.inquest,
             forwarded: &self.forwarded,
+            served: &self.served,
+            quiet: matches!(self.trust, Trust::Trusted | Trust::Resting { .. })
+                && !self.relapse_asked,
             policy: view.policy,
         };
         let heirs = heirs::rank(&vetting);
         self.forwarded = vetting.remember();
+        for heir in &heirs {
+            if heir.serves.len() > 1 {
+                self.served.insert(heir.node.clone(), heir.serves.clone());
+            }
+        }
+        if let Some(leader) = &view.leadership.leader {
+            let mut serves = served(view.situation.evidence, leader, view.situation.thresholds);
+            if !serves.is_empty() {
+                serves.insert(leader.clone());
+                self.served.insert(leader.clone(), serves);
+            }
+        }
+        self.served.retain(|node, _| view.leadership.members.contains(node));
 
         heirs
     }
@@ -238,15 +259,21 @@ impl Standing {
 
     /// Says how the leader stands, and who would take over.
     fn word_of_case<'h>(
-        &self,
+        &mut self,
         case: &Case,
         heirs: &'h [Heir],
         held: &[Rail],
         view: &View<'_>,
     ) -> (Word, Option<&'h Heir>) {
         let need = needed_gain(view);
-        if (case.is_dark() || case.suspect)
-            && ledger::was_brought_back(self, view)
+        let relapsed = (case.is_dark() || case.suspect) && ledger::was_brought_back(self, view);
+        if relapsed && !self.relapse_asked {
+            self.relapse_asked = true;
+            self.inquire(view.now());
+            self.inquest.first = self.inquest.number;
+            return (Word::Unclear, None);
+        }
+        if relapsed
             && let Some(heir) = choose(heirs, 1, need)
             && held.iter().all(Rail::yields_to_relapse)
         {
@@ -310,6 +337,7 @@ impl Standing {
     ) -> LocationPlan {
         let choice = choose(&heirs, case.served, needed_gain(view)).map(|heir| heir.node.clone());
         let best = heirs.iter().filter(|heir| heir.is_fit()).map(Heir::serves).max();
+        let served = self.served_now(case, view);
         let moving = self.memory.moving.clone();
         let held = held.filter(|_| moving.is_none() && case.is_dark());
 
@@ -324,11 +352,25 @@ impl Standing {
             would_move: held.as_ref().and(choice),
             wish: moving.map_or(Wish::Stay, Wish::Move),
             held,
-            served_now: case.served,
-            served_best: best.unwrap_or(0).max(case.served),
+            served_now: served,
+            served_best: best.unwrap_or(0).max(served),
             answered: self.memory.answered.clone(),
             complaints: self.complaints(case, view),
             heirs,
+        }
+    }
+
+    /// In quiet times, when reports are seldom, what was last known of the leader stands.
+    fn served_now(&self, case: &Case, view: &View<'_>) -> u32 {
+        let leader = view.leadership.leader.as_ref();
+        let known = leader.and_then(|leader| self.served.get(leader)).map_or(0, BTreeSet::len);
+        let known = u32::try_from(known).unwrap_or(u32::MAX);
+        match self.trust {
+            Trust::Trusted if case.served == 1 && !case.is_dark() => known.max(1),
+            Trust::Trusted
+            | Trust::Doubted { .. }
+            | Trust::Proving { .. }
+            | Trust::Resting { .. } => case.served,
         }
     }
 

@@ -40,6 +40,10 @@ pub(super) struct Vetting<'a> {
     pub(super) inquest: Inquest,
     /// When each node last passed a hairpin, and none failed that can be trusted since.
     pub(super) forwarded: &'a BTreeMap<NodeName, Moment>,
+    /// Whom each heir was last known to serve.
+    pub(super) served: &'a BTreeMap<NodeName, BTreeSet<NodeName>>,
+    /// Whether nothing is about to be decided, so that what was last known will do.
+    pub(super) quiet: bool,
     /// The numbers.
     pub(super) policy: &'a Policy,
 }
@@ -78,7 +82,9 @@ impl Vetting<'_> {
             (Check::AgentSettled, _) => self.unsettled(reporter),
             (Check::AnswersInquest, _) => self.unanswered(reporter),
             (Check::Endpoint, Some(node)) => self.less_public(node),
-            (Check::Hairpin, _) => self.unproven(name),
+            (Check::Hairpin, _) => (self.forwarding(name) == Forwarding::Failed)
+                .then(|| "frames sent through it did not arrive".to_owned()),
+            (Check::Proven, _) => self.unproven(name),
             (Check::Allowed, _) => self.forbidden(name),
             (Check::Schedulable, Some(node)) => node.cordoned.then(|| "cordoned".to_owned()),
             (Check::Staying, Some(node)) => leaving(node),
@@ -91,9 +97,13 @@ impl Vetting<'_> {
         Heir { node: name.clone(), failed: failed.collect(), serves: self.serves(name) }
     }
 
-    /// Returns the members that a node would serve, itself included.
+    /// Returns the members that a node would serve, itself included. In quiet times, when reports
+    /// are seldom, what was last known stands.
     fn serves(&self, name: &NodeName) -> BTreeSet<NodeName> {
         let mut serves = served(self.evidence, name, self.thresholds);
+        if serves.is_empty() && self.quiet {
+            serves = self.served.get(name).cloned().unwrap_or_default();
+        }
         if self.leader_cut_off
             && let Some(leader) = self.leader
         {
@@ -154,14 +164,9 @@ impl Vetting<'_> {
     }
 
     fn unproven(&self, name: &NodeName) -> Failure {
-        match self.forwarding(name) {
-            Forwarding::Passed => None,
-            Forwarding::Failed => Some("frames sent through it did not arrive".to_owned()),
-            Forwarding::Untestable if self.intent.accept_unproven => None,
-            Forwarding::Untestable => {
-                Some("its forwarding could not be tested, and acceptUnproven is not set".to_owned())
-            }
-        }
+        let unknown = self.forwarding(name) == Forwarding::Untestable;
+        (unknown && !self.intent.accept_unproven)
+            .then(|| "its forwarding could not be tested, and acceptUnproven is not set".to_owned())
     }
 
     fn forwarding(&self, name: &NodeName) -> Forwarding {
