@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("diagnose", &["evidence", "diagnose"],             &["std", "core", "serde"]),
     ("decide",   &["evidence", "diagnose", "decide"],   &["std", "core", "serde", "schemars"]),
     ("judge",    &["evidence", "diagnose", "decide", "judge"],    &["std", "core", "serde"]),
-    ("simulate", &["evidence", "diagnose", "decide", "judge", "simulate"], &["std", "core"]),
+    ("simulate", &["evidence", "observe", "diagnose", "decide", "judge", "simulate"], &["std", "core", "ipnet"]),
     ("journal",  &["evidence", "diagnose", "decide", "judge", "journal"],  &["std", "core", "serde", "serde_json", "thiserror"]),
     ("net",      &["net"],                              &["std", "core", "tokio", "futures", "rtnetlink", "netlink_packet_route", "netlink_packet_core", "nix", "thiserror", "ipnet", "libc"]),
     ("cluster",  &["cluster", "evidence", "decide", "telemetry"],    &["std", "core", "kube", "k8s_openapi", "serde", "serde_json", "schemars", "tokio", "tokio_util", "futures", "backon", "jiff", "thiserror", "tracing", "json_patch", "sha2", "http", "getrandom"]),
