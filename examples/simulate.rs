@@ -18,6 +18,8 @@ fn main() {
             scenario.complaint(&record)
         );
         println!("   {:?}", record.convicted);
-        for said in &record.complaints { println!("   said {said}"); }
+        for said in &record.complaints {
+            println!("   said {said}");
+        }
     }
 }

@@ -154,3 +154,6 @@ fn is_storm(situation: &Situation<'_>) -> bool {
     let convicted = evidence.leaders.keys().filter(dark).count();
     convicted > (evidence.leaders.len() / 2).max(1)
 }
+
+#[cfg(test)]
+mod tests;

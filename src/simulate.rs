@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::decide::{Memory, Mode, Policy};
+use crate::decide::{Mode, Policy};
 use crate::evidence::{Assignment, Epoch, Hairpin, Location, Moment, NodeName, Report, UnixTime};
 use crate::judge::Input;
 use crate::observe::schedule::{Outcome, Shot};
@@ -42,6 +42,9 @@ const EPOCH: Epoch = Epoch(UnixTime(1_800_000_000_000));
 
 /// Between two rounds of judgement when nothing arrives.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// Between two rounds of judgement at least: reports come in flocks.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Between two check-ins, and between two resyncs, of a Kilo agent.
 const KILO_PERIOD: Duration = Duration::from_secs(30);
@@ -113,9 +116,12 @@ pub struct Simulation {
     kilo_nodes: Vec<u32>,
     arbiter: Option<Arbiter>,
     round_at: Moment,
+    judged: Moment,
     told: BTreeMap<Location, (Rc<Assignment>, u64)>,
+    /// Every node's last report.
     reports: BTreeMap<NodeName, Report>,
-    memories: BTreeMap<Location, Memory>,
+    /// What the last arbiter left in the cluster.
+    left: Vec<Input>,
     api_down_since: Option<Moment>,
     record: Record,
 }
@@ -146,9 +152,10 @@ impl Simulation {
             alone: vec![false; count],
             kilo_nodes: vec![u32::try_from(count).unwrap_or(u32::MAX); count],
             round_at: Moment::START,
+            judged: Moment::START,
             told: BTreeMap::new(),
             reports: BTreeMap::new(),
-            memories: BTreeMap::new(),
+            left: Vec::new(),
             api_down_since: None,
             record: Record::default(),
             setup,
@@ -334,12 +341,14 @@ impl Simulation {
         self.reports.insert(report.node.clone(), report.clone());
         if let Some(arbiter) = &mut self.arbiter {
             arbiter.judge.take(Input::Report(Box::new(report)), self.now);
-            self.judge_at(self.now + Duration::from_millis(10));
+            let soon = self.now + Duration::from_millis(10);
+            self.judge_at(soon.max(self.judged + BREATH));
         }
     }
 
     fn round(&mut self) {
         let Some(arbiter) = &mut self.arbiter else { return };
+        self.judged = self.now;
         arbiter.watch_api(self.world.api_answers(), self.now);
         let judgement = arbiter.round(&self.world, EPOCH, self.now);
         self.record.note(&judgement, &self.setup.policy, self.setup.mode);
@@ -347,9 +356,6 @@ impl Simulation {
         let written = arbiter.write(&mut self.world, &mut self.chance, self.now);
         let busy = arbiter.is_writing();
         if self.world.api_answers() {
-            for location in judgement.plan.locations.keys() {
-                self.memories.insert(location.clone(), arbiter.judge.memory(location));
-            }
             let gathered = arbiter.judge.gathered();
             let assignments = assign::assign(
                 gathered.mesh(),
@@ -387,8 +393,9 @@ impl Simulation {
     fn take_over(&mut self) {
         let (policy, mode) = (self.setup.policy.clone(), self.setup.mode);
         let mut arbiter = Arbiter::new(policy, mode, EPOCH);
-        let reports = self.reports.values().cloned().collect();
-        arbiter.take_over(&self.world, reports, self.memories.clone(), self.now);
+        let mut left = std::mem::take(&mut self.left);
+        left.extend(self.reports.values().cloned().map(Box::new).map(Input::OldReport));
+        arbiter.take_over(&self.world, left, self.now);
         self.arbiter = Some(arbiter);
         self.judge_at(self.now);
     }
@@ -408,7 +415,8 @@ impl Simulation {
     }
 
     fn kill_arbiter(&mut self) {
-        self.arbiter = None;
+        let Some(last) = self.arbiter.take() else { return };
+        self.left = last.judge.standing();
         let lease = self.chance.millis(10_000, 12_000);
         self.after(lease, Happening::TakeOver);
     }

@@ -178,6 +178,3 @@ impl Vetting<'_> {
         self.moves.iter().filter(failed).count()
     }
 }
-
-#[cfg(test)]
-mod tests;

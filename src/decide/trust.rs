@@ -201,3 +201,6 @@ impl<T> Trust<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -239,6 +239,7 @@ impl Standing {
             return (Word::Refused, None);
         }
 
+        let others = heirs.iter().filter(|heir| heir.node != moving.to);
         let in_time = view.now() < until;
         let need = needed_gain(view);
         let shown = self.written.map_or(Proof::Lacking, |written| {
@@ -250,7 +251,7 @@ impl Standing {
             Proof::Better | Proof::Lacking if in_time => (Word::Unclear, None),
             Proof::Better => (Word::Sound, None),
             Proof::Lacking if view.mesh.api_returns => (Word::Refused, None),
-            Proof::Lacking => match choose(heirs, moving.served_before, need) {
+            Proof::Lacking => match choose(others, moving.served_before, need) {
                 Some(next) => (Word::Curable, Some(next)),
                 None => (Word::Incurable, None),
             },
@@ -324,7 +325,8 @@ impl Standing {
             proof: policy.write + policy.proof,
             longest_proof: policy.write + policy.longest_proof,
             rest: if automatic { grown } else { policy.settle },
-            retry: policy.retry,
+            // Given up after it was written, it has cost what any move costs.
+            retry: if self.written.is_some() { grown } else { policy.retry },
         }
     }
 
@@ -385,9 +387,13 @@ impl Standing {
 }
 
 /// Returns the first fit heir that serves enough more nodes than are served now.
-pub(super) fn choose(heirs: &[Heir], served: u32, need: u32) -> Option<&Heir> {
+pub(super) fn choose<'h>(
+    heirs: impl IntoIterator<Item = &'h Heir>,
+    served: u32,
+    need: u32,
+) -> Option<&'h Heir> {
     let enough = |heir: &&Heir| heir.is_fit() && heir.serves() >= served.saturating_add(need);
-    heirs.iter().find(enough)
+    heirs.into_iter().find(enough)
 }
 
 /// Returns how many nodes more an heir must serve: a share of the members, at least one.

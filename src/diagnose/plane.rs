@@ -178,7 +178,7 @@ impl<'a> View<'a> {
 
     fn window(&self, windows: &Windows<'a>, span: Span) -> Option<Window> {
         let led_since = self.ends(windows.path).filter_map(|location| {
-            self.evidence.leaders.get(location).map(|leadership| leadership.since)
+            self.evidence.leaders.get(location).map(|leadership| self.settled(leadership.since))
         });
         let valid_from = led_since.max().unwrap_or_default();
 
@@ -199,6 +199,17 @@ impl<'a> View<'a> {
 
         let window = burst.unwrap_or_default().merge(steady.unwrap_or_default());
         (window.sent > 0).then_some(window)
+    }
+
+    /// Kilo's agents follow a new leader each at its own resync: once the quiet after a change is
+    /// over, what was lost in the first two thirds of it accuses nobody.
+    fn settled(&self, led_since: Moment) -> Moment {
+        let quiet = self.thresholds.quiet;
+        if self.evidence.now.since(led_since) < quiet {
+            led_since
+        } else {
+            led_since + quiet * 2 / 3
+        }
     }
 
     fn clip(&self, seen: Option<&Observation>, from: Moment) -> Option<Window> {

@@ -92,6 +92,9 @@ impl Gathered {
             && leadership.leader.as_ref() == Some(leader)
         {
             leadership.since = leadership.since.min(self.epoch.moment(since));
+            // What this process sees for the first time has not changed just now: a successor must
+            // not wait where its predecessor would have acted.
+            leadership.changed = leadership.changed.min(leadership.since);
         }
     }
 

@@ -1,14 +1,13 @@
 //! The simulated arbiter: the real judge, and an actor that writes annotations one by one.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::chance::Chance;
 use super::world::World;
-use crate::decide::{Api, Memory, Mode, Move, Plan, Policy, Progress, Wish};
+use crate::decide::{Api, Mode, Move, Plan, Policy, Progress, Wish};
 use crate::diagnose::Thresholds;
 use crate::evidence::kilo::{self, AnnotationChange, Change};
-use crate::evidence::{Epoch, Location, Moment, NodeName, Report};
+use crate::evidence::{Epoch, Location, Moment, NodeName};
 use crate::judge::{Input, Judge, Judgement};
 
 /// How long a write may hang before the move is given up.
@@ -41,22 +40,13 @@ impl Arbiter {
         Self { judge, hand: None, api_down: None }
     }
 
-    /// Begins where another stopped: with all objects as they are.
-    pub(super) fn take_over(
-        &mut self,
-        world: &World,
-        reports: Vec<Report>,
-        memories: BTreeMap<Location, Memory>,
-        now: Moment,
-    ) {
+    /// Begins where another stopped, by what it left in the cluster.
+    pub(super) fn take_over(&mut self, world: &World, left: Vec<Input>, now: Moment) {
+        for input in left {
+            self.judge.take(input, now);
+        }
         for node in world.objects.values() {
             self.judge.take(Input::Node(Box::new(node.clone())), now);
-        }
-        for report in reports {
-            self.judge.take(Input::OldReport(Box::new(report)), now);
-        }
-        for (location, memory) in memories {
-            self.judge.take(Input::Memory(location, Box::new(memory)), now);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::decide::{Mode, Policy};
 use crate::evidence::{Location, NodeName};
 
 /// When the fault of a scenario sets in: late enough that everything has been seen to work.
-pub const ONSET: Duration = Duration::from_secs(90);
+pub const ONSET: Duration = Duration::from_secs(75);
 
 /// A named run and what must come of it.
 #[derive(Debug, Clone)]
@@ -181,7 +181,7 @@ pub fn setup(sizes: &[usize], script: Vec<(Duration, Step)>) -> Setup {
 
 fn broken(name: &'static str, sizes: &[usize], faults: Vec<Fault>, expected: Expected) -> Scenario {
     let script = faults.into_iter().map(|fault| (ONSET, Step::Break(fault))).collect();
-    let length = ONSET + Duration::from_secs(150);
+    let length = ONSET + Duration::from_secs(100);
     Scenario { name, setup: setup(sizes, script), length, expected }
 }
 

@@ -1,0 +1,423 @@
+use std::time::Duration;
+
+use bench::Bench;
+
+use super::*;
+use crate::evidence::{
+    Abstention, Endpoint, Granularity, LocalCause, LocalFinding, NodeName, Taint,
+};
+
+mod bench;
+mod properties;
+
+fn wish(plan: &Plan, place: &str) -> Option<Move> {
+    match &plan.locations[&Location::from(place)].wish {
+        Wish::Stay => None,
+        Wish::Move(moving) => Some(moving.clone()),
+    }
+}
+
+fn of<'p>(plan: &'p Plan, place: &str) -> &'p LocationPlan {
+    &plan.locations[&Location::from(place)]
+}
+
+/// Two rounds: the first doubts and asks, the second decides.
+fn decided(bench: &mut Bench) -> Plan {
+    let _ = bench.at(1);
+    bench.at(2)
+}
+
+/// A move from a1 to a2 that has proven itself; a rests from second 5.
+fn moved_once() -> Bench {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let plan = decided(&mut bench);
+    bench.obey(&plan, 3);
+    bench.findings.clear();
+    bench.burst("a", 4, 0);
+    let _ = bench.at(5);
+    bench.progress.clear();
+    bench.evidence.observations.clear();
+    bench
+}
+
+#[test]
+fn a_convicted_leader_is_replaced_by_the_best_heir() {
+    let mut bench = Bench::new();
+    assert_eq!(wish(&bench.at(0), "a"), None, "nothing is wrong yet");
+
+    bench.convict("a1");
+    let asked = bench.at(1);
+    assert_eq!(wish(&asked, "a"), None, "heirs have to answer first");
+    assert!(of(&asked, "a").inquest > 0, "they are asked");
+
+    let plan = bench.at(2);
+    let moving = wish(&plan, "a").expect("a move");
+    assert_eq!((moving.from.0.as_str(), moving.to.0.as_str()), ("a1", "a2"));
+    assert_eq!((of(&plan, "a").served_now, of(&plan, "a").served_best), (1, 3));
+    assert_eq!(of(&plan, "a").health, Health::Dark);
+}
+
+#[test]
+fn a_move_is_proven_by_every_path_that_it_should_serve() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let plan = decided(&mut bench);
+    bench.obey(&plan, 3);
+    bench.findings.clear();
+
+    bench.burst("a", 4, 16);
+    assert!(wish(&bench.at(5), "a").is_some(), "every flow is lost: not proven");
+    bench.burst("a", 6, 0);
+    assert_eq!(wish(&bench.at(7), "a"), None, "every path passes");
+    let memory = bench.decider.memory(&"a".into());
+    assert_eq!(memory.moves.last().map(|last| last.end), Some(End::Proven));
+    assert!(memory.quarantine.contains(&NodeName::from("a1")));
+}
+
+#[test]
+fn a_move_that_proves_nothing_is_followed_by_the_next_heir_then_undone_then_left() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let mut plan = decided(&mut bench);
+    let mut tried = Vec::new();
+    for second in 3..200 {
+        if let Some(moving) = wish(&plan, "a") {
+            let step = (moving.to.0.clone(), moving.cause);
+            if tried.last() != Some(&step) {
+                tried.push(step);
+                bench.obey(&plan, second);
+            }
+        }
+        plan = bench.at(second);
+    }
+
+    let expected = [("a2", Cause::Verdict), ("a3", Cause::Verdict), ("a1", Cause::Revert)];
+    assert_eq!(tried, expected.map(|(node, cause)| (node.to_owned(), cause)));
+    assert_eq!(wish(&plan, "a"), None);
+    assert!(of(&plan, "a").complaints.iter().any(|said| said.contains("no heir proved itself")));
+}
+
+#[test]
+fn each_guard_rail_holds() {
+    type Bend = fn(&mut Bench);
+    type Held = fn(&Rail) -> bool;
+    #[rustfmt::skip]
+    let table: [(&str, Bend, Held); 12] = [
+        ("paused",      |b| b.intent("a").pause = Some("work".into()),          |r| matches!(r, Rail::Paused(_))),
+        ("granularity", |b| b.node("a1").granularity = Granularity::Full,       |r| matches!(r, Rail::Granularity(_))),
+        ("api away",    |b| b.api = Api::Away,                                  |r| *r == Rail::ApiReturn),
+        ("storm",       |b| b.convict("b1"),                                    |r| *r == Rail::Storm),
+        ("pinned",      |b| b.intent("a").pins = vec!["a1".into()],             |r| *r == Rail::Pinned),
+        ("observe",     |b| b.mode = Mode::Observe,                             |r| *r == Rail::Mode(Mode::Observe)),
+        ("suggest",     |b| b.intent("a").mode = Some(Mode::Suggest),           |r| *r == Rail::Mode(Mode::Suggest)),
+        ("peers",       |b| b.kilo_peers = 1,                                   |r| *r == Rail::KiloPeers),
+        ("no heir",     |b| for n in ["a2", "a3"] { b.node(n).cordoned = true; }, |r| *r == Rail::NoHeir),
+        ("no gain",     |b| b.dark = ["a2".into(), "a3".into()].into(),         |r| matches!(r, Rail::NoGain { gain: 0, need: 1 })),
+        ("one ready",   |b| b.evidence.leaders.get_mut(&"a".into()).expect("a").ready = ["a1".into()].into(), |r| *r == Rail::OneReady),
+        ("budget",      |b| {
+            let automatic = vec![crate::evidence::UnixTime(1_799_999_000_000); 3];
+            b.decider.resume("a".into(), Memory { automatic, ..Memory::default() });
+        },                                                                      |r| *r == Rail::Budget(3)),
+    ];
+
+    for (name, bend, holds) in table {
+        let mut bench = Bench::new();
+        bench.convict("a1");
+        bend(&mut bench);
+        let plan = decided(&mut bench);
+        assert_eq!(wish(&plan, "a"), None, "{name}");
+        let held = of(&plan, "a").held.as_ref();
+        // A doubt of the diagnosis may leave nothing to hold.
+        let doubted = of(&plan, "a").health != Health::Dark;
+        assert!(doubted || held.is_some_and(holds), "{name}: held by {held:?}");
+    }
+}
+
+#[test]
+fn what_the_operator_accepts_holds_nothing() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    bench.kilo_peers = 2;
+    bench.intent("a").accept_peers = true;
+    assert!(wish(&decided(&mut bench), "a").is_some());
+}
+
+#[test]
+fn only_one_leader_of_the_mesh_is_moved_at_a_time() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let _ = decided(&mut bench);
+    bench.findings.clear();
+    bench.convict("b1");
+    let _ = bench.at(3);
+    let plan = bench.at(4);
+    assert!(wish(&plan, "a").is_some() && wish(&plan, "b").is_none());
+    assert_eq!(of(&plan, "b").held, Some(Rail::AnotherMove("a".into())));
+}
+
+#[test]
+fn each_check_keeps_an_heir_out() {
+    type Bend = fn(&mut Bench);
+    #[rustfmt::skip]
+    let table: [(Bend, Check); 15] = [
+        (|b| { b.evidence.leaders.get_mut(&"a".into()).expect("a").ready.remove(&"a2".into()); }, Check::Ready),
+        (|b| b.node("a2").last_seen = Some(0),                                  Check::CheckedIn),
+        (|b| b.reporter("a2").kilo_up = Some(Duration::from_secs(59)),          Check::AgentSettled),
+        (|b| b.reporter("a2").inquest = 0,                                      Check::AnswersInquest),
+        (|b| b.node("a2").endpoint = Some(Endpoint::Address("10.0.0.2:51820".parse().expect("valid"))), Check::Endpoint),
+        (|b| b.evidence.hairpins.iter_mut().filter(|h| h.result.heir.0 == "a2").for_each(|h| { h.result.counted = 3; h.result.counter = "a3".into(); }), Check::Hairpin),
+        (|b| b.evidence.hairpins.retain(|h| h.result.heir.0 != "a2"),           Check::Proven),
+        (|b| { b.intent("a").promotions.insert("a2".into(), Promotion::MustNot); }, Check::Allowed),
+        (|b| b.node("a2").cordoned = true,                                      Check::Schedulable),
+        (|b| b.node("a2").deleting = true,                                      Check::Staying),
+        (|b| b.node("a2").taints = vec![Taint { key: "karpenter.sh/disrupted".into(), effect: "NoSchedule".into() }], Check::Staying),
+        (|b| b.reporter("a2").local = vec![LocalFinding { cause: LocalCause::ConntrackFull, detail: String::new() }], Check::LocallyClean),
+        (|b| b.reporter("a2").abstains = Some(Abstention::RoundLate),           Check::LocallyClean),
+        (|b| b.convict("a2"),                                                   Check::NotAccused),
+        (|b| b.decider.resume("a".into(), Memory { quarantine: ["a2".into()].into(), automatic: vec![UNIX], ..Memory::default() }), Check::NotQuarantined),
+    ];
+
+    for (bend, check) in table {
+        let mut bench = Bench::new();
+        bend(&mut bench);
+        bench.convict("a1");
+        let plan = decided(&mut bench);
+        let heirs = &of(&plan, "a").heirs;
+        let heir = heirs.iter().find(|heir| heir.node.0 == "a2").expect("an heir");
+        let failed: Vec<_> = heir.failed.keys().collect();
+        assert!(failed.contains(&&check), "{check}: {failed:?}");
+        assert!(!heir.passed().any(|passed| passed == check));
+        assert_ne!(wish(&plan, "a").map(|moving| moving.to.0), Some("a2".into()), "{check}");
+    }
+}
+
+const UNIX: crate::evidence::UnixTime = crate::evidence::UnixTime(1_800_000_000_000);
+
+#[test]
+fn a_private_endpoint_will_do_if_the_leaders_is_or_a_session_is_kept_open() {
+    let private = || Some(Endpoint::Address("10.0.0.2:51820".parse().expect("valid")));
+    let mut kept = Bench::new();
+    kept.convict("a1");
+    kept.node("a2").endpoint = private();
+    kept.node("a2").keepalive = Duration::from_secs(25);
+    assert_eq!(wish(&decided(&mut kept), "a").map(|moving| moving.to.0), Some("a2".into()));
+
+    let mut both = Bench::new();
+    both.convict("a1");
+    both.node("a1").endpoint = private();
+    both.node("a2").endpoint = private();
+    assert_eq!(wish(&decided(&mut both), "a").map(|moving| moving.to.0), Some("a2".into()));
+}
+
+#[test]
+fn heirs_rank_by_rule_then_domain_then_record_then_name() {
+    let first = |bench: &mut Bench| of(&bench.at(1), "a").heirs[0].node.0.clone();
+    assert_eq!(first(&mut Bench::new()), "a2", "by name");
+
+    let mut domain = Bench::new();
+    domain.node("a1").failure_domain = Some("rack-1".into());
+    domain.node("a2").failure_domain = Some("rack-1".into());
+    domain.node("a3").failure_domain = Some("rack-2".into());
+    assert_eq!(first(&mut domain), "a3", "away from the leader's rack");
+
+    let mut rule = Bench::new();
+    rule.intent("a").promotions.insert("a3".into(), Promotion::Prefer);
+    assert_eq!(first(&mut rule), "a3", "preferred");
+
+    let mut record = Bench::new();
+    let failed = PastMove {
+        incident: "i".into(),
+        from: "a1".into(),
+        to: "a2".into(),
+        cause: Cause::Verdict,
+        at: UNIX,
+        end: End::Unproven,
+    };
+    record.decider.resume("a".into(), Memory { moves: vec![failed], ..Memory::default() });
+    assert_eq!(first(&mut record), "a3", "did not fail before");
+}
+
+#[test]
+fn no_second_move_within_the_rest_which_an_acknowledgement_ends() {
+    let mut bench = moved_once();
+    bench.convict("a2");
+    for second in [70, 300, 604] {
+        let plan = bench.at(second);
+        assert_eq!(wish(&plan, "a"), None);
+        assert!(matches!(of(&plan, "a").held, Some(Rail::Resting { .. })));
+    }
+
+    bench.intent("a").acknowledged = bench.decider.memory(&"a".into()).incident;
+    let _ = bench.at(605);
+    assert!(wish(&bench.at(606), "a").is_some());
+}
+
+#[test]
+fn a_replaced_leader_that_kilo_brings_back_is_moved_again_without_rest() {
+    let mut bench = moved_once();
+    let at = Moment::at(Duration::from_secs(20));
+    bench.lead(&"a".into(), &"a1".into(), at);
+    bench.evidence.leaders.get_mut(&"a".into()).expect("a").ready.remove(&"a2".into());
+    bench.burst("a", 21, 16);
+
+    let _ = bench.at(22);
+    let moving = wish(&bench.at(23), "a").expect("the same incident goes on");
+    assert_eq!((moving.to.0.as_str(), moving.cause), ("a3", Cause::Relapse));
+    assert_eq!(bench.decider.memory(&"a".into()).automatic.len(), 1, "no budget is spent");
+}
+
+#[test]
+fn a_replaced_leader_that_somebody_puts_back_is_left_alone() {
+    let mut bench = moved_once();
+    bench.lead(&"a".into(), &"a1".into(), Moment::at(Duration::from_secs(20)));
+    bench.burst("a", 21, 16);
+    for second in 22..60 {
+        assert_eq!(wish(&bench.at(second), "a"), None);
+    }
+}
+
+#[test]
+fn a_refused_move_costs_no_budget_and_is_tried_again() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let plan = decided(&mut bench);
+    let to = wish(&plan, "a").expect("a move").to;
+    let why = "conflict".to_owned();
+    bench.progress.insert("a".into(), Progress::Refused { to, why });
+    assert_eq!(wish(&bench.at(3), "a"), None);
+    assert!(bench.decider.memory(&"a".into()).automatic.is_empty());
+
+    bench.progress.clear();
+    let again = (4..20).find(|second| wish(&bench.at(*second), "a").is_some());
+    assert!(again.is_some_and(|second| second >= 13), "{again:?}");
+}
+
+#[test]
+fn a_pin_wins_in_every_mode_but_not_over_a_pause() {
+    let mut bench = Bench::new();
+    bench.mode = Mode::Observe;
+    bench.intent("a").pins = vec!["a3".into()];
+    let moving = wish(&bench.at(1), "a").expect("a move");
+    assert_eq!((moving.to.0.as_str(), moving.cause), ("a3", Cause::Pin));
+
+    let mut paused = Bench::new();
+    paused.intent("a").pins = vec!["a3".into()];
+    paused.intent("a").pause = Some("work".into());
+    assert_eq!(wish(&paused.at(1), "a"), None);
+}
+
+#[test]
+fn a_pin_that_cannot_be_followed_is_complained_of() {
+    type Bend = fn(&mut Bench);
+    #[rustfmt::skip]
+    let table: [(Bend, &str); 4] = [
+        (|b| b.intent("a").pins = vec!["a2".into(), "a3".into()],                             "none of them"),
+        (|b| { b.intent("a").pins = vec!["a3".into()]; b.node("a3").cordoned = true; },       "cordoned"),
+        (|b| b.intent("a").pins = vec!["b2".into()],                                          "another location"),
+        (|b| { b.intent("a").pins = vec!["a3".into()]; b.evidence.leaders.get_mut(&"a".into()).expect("a").ready.remove(&"a3".into()); }, "Ready"),
+    ];
+    for (bend, said) in table {
+        let mut bench = Bench::new();
+        bend(&mut bench);
+        let plan = bench.at(1);
+        assert_eq!(wish(&plan, "a"), None, "{said}");
+        let complaints = &of(&plan, "a").complaints;
+        assert!(complaints.iter().any(|complaint| complaint.contains(said)), "{complaints:?}");
+    }
+}
+
+#[test]
+fn a_request_is_answered_once_and_respects_fitness_unless_forced() {
+    let request = |id: &str, force| MoveRequest {
+        id: id.into(),
+        to: Some("a3".into()),
+        by: "ann".into(),
+        force,
+    };
+    let mut bench = Bench::new();
+    bench.mode = Mode::Observe;
+    bench.reporter("a3").local =
+        vec![LocalFinding { cause: LocalCause::ConntrackFull, detail: "full".into() }];
+    bench.intent("a").request = Some(request("1", false));
+    let _ = bench.at(1);
+    let refused = bench.at(7);
+    assert_eq!(wish(&refused, "a"), None);
+    let answer = of(&refused, "a").answered.clone().expect("an answer");
+    assert!(answer.id == "1" && answer.answer.contains("LocallyClean"), "{answer:?}");
+
+    bench.intent("a").request = Some(request("2", true));
+    let forced = bench.at(8);
+    assert_eq!(wish(&forced, "a").map(|moving| moving.cause), Some(Cause::Request));
+
+    bench.obey(&forced, 9);
+    bench.burst("a", 9, 0);
+    assert_eq!(wish(&bench.at(10), "a"), None);
+    bench.lead(&"a".into(), &"a1".into(), Moment::at(Duration::from_secs(11)));
+    assert_eq!(wish(&bench.at(12), "a"), None, "it was answered");
+}
+
+#[test]
+fn a_successor_goes_on_with_the_move_in_hand() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let plan = decided(&mut bench);
+    let stored = serde_json::to_string(&bench.decider.memory(&"a".into())).expect("as JSON");
+    let memory = serde_json::from_str(&stored).expect("from JSON");
+
+    let mut next = Bench::new();
+    next.decider.resume("a".into(), memory);
+    assert_eq!(wish(&next.at(4), "a"), wish(&plan, "a"));
+    next.obey(&plan, 5);
+    next.burst("a", 6, 0);
+    assert_eq!(wish(&next.at(7), "a"), None);
+}
+
+#[test]
+fn nothing_is_decided_until_all_agents_are_back_and_a_minute_more() {
+    let mut bench = Bench::new();
+    let _ = bench.at(0);
+    bench.convict("a1");
+    bench.api = Api::Back { since: Moment::at(Duration::from_secs(100)) };
+    bench.node("c3").last_seen = Some(0);
+    let held = |plan: &Plan| of(plan, "a").held.clone();
+    assert_eq!(held(&bench.at(110)), Some(Rail::ApiReturn));
+    assert_eq!(held(&bench.at(180)), Some(Rail::ApiReturn), "c3 is not back yet");
+
+    bench.node("c3").last_seen = Some(1);
+    assert_eq!(held(&bench.at(190)), Some(Rail::ApiReturn));
+    assert_eq!(held(&bench.at(249)), Some(Rail::ApiReturn));
+    assert_eq!(held(&bench.at(250)), None);
+    let _ = bench.at(251);
+    assert!(wish(&bench.at(252), "a").is_some());
+}
+
+#[test]
+fn one_node_that_never_returns_is_not_waited_for_for_ever() {
+    let mut bench = Bench::new();
+    let _ = bench.at(0);
+    bench.convict("a1");
+    bench.api = Api::Back { since: Moment::at(Duration::from_secs(100)) };
+    bench.node("c3").last_seen = Some(0);
+    for second in (110..340).step_by(10) {
+        assert_eq!(wish(&bench.at(second), "a"), None, "at {second} s");
+    }
+    let _ = bench.at(341);
+    assert!(wish(&bench.at(342), "a").is_some());
+}
+
+#[test]
+fn unknown_values_read_as_the_cautious_ones_with_a_complaint() {
+    let mut bench = Bench::new();
+    let node = bench.node("a2");
+    for (key, value) in [("promotion", "perfer"), ("pin", "yes"), ("pause", "")] {
+        node.intent.insert(key.into(), value.into());
+    }
+    let mut intent = Intent::default();
+    intent.read_node(node);
+    intent.read_mode("Act");
+    assert_eq!(intent.promotion(&"a2".into()), Promotion::MustNot);
+    assert_eq!((intent.mode, intent.pins.len()), (Some(Mode::Observe), 0));
+    assert!(intent.pause.is_some());
+    assert_eq!(intent.complaints.len(), 3, "{:?}", intent.complaints);
+}
