@@ -8,14 +8,14 @@
 //!   "event": "before-move",
 //!   "location": "eu-west", "incident": "node-a-1795254307",
 //!   "from": "node-a", "to": "node-b", "cause": "verdict",
-//!   "why": "...", "cost": "...", "outcome": null
+//!   "why": "...", "cost": "..."
 //! }
 //! ```
 //!
 //! The first vetoes by an answer other than 2xx, or by `{"veto": "why"}`. Silence is no veto: a
-//! hook that lies behind the broken leader must not keep it broken. The second gets `"event":
-//! "after-move"` and an `outcome` of `written`, `verified`, `reverted` or `abandoned`; its answer
-//! does not matter.
+//! hook that lies behind the broken leader must not keep it broken. The second is told `after-move`,
+//! without cause and cost but with an `outcome`: `written`, `put-back`, and at the end `verified`,
+//! `reverted` or `abandoned`. Its answer does not matter.
 
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use kube::client::Body;
 use kube::{Client, Config};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::objects::MoveRecord;
 use crate::decide::{Cause, Move};
 use crate::evidence::{Location, NodeName};
 use crate::telemetry::Chain;
@@ -75,14 +76,17 @@ pub struct Notice {
     pub from: NodeName,
     /// Who is to lead.
     pub to: NodeName,
-    /// What calls for it.
-    pub cause: Cause,
+    /// What calls for it; not told after a move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// Why, for people.
     pub why: String,
-    /// What it costs, for people.
-    pub cost: String,
-    /// How it ended, once it has.
-    pub outcome: Option<String>,
+    /// What it costs, for people; not told after a move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<String>,
+    /// What became of it; not told before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<&'static str>,
 }
 
 /// When a hook is called.
@@ -105,17 +109,27 @@ impl Notice {
             incident: wish.incident.clone(),
             from: wish.from.clone(),
             to: wish.to.clone(),
-            cause: wish.cause,
+            cause: Some(wish.cause),
             why: wish.why.clone(),
-            cost: wish.cost.clone(),
+            cost: Some(wish.cost.clone()),
             outcome: None,
         }
     }
 
     /// Returns what is told after it.
     #[must_use]
-    pub fn after(self, outcome: &str) -> Self {
-        Self { event: Occasion::AfterMove, outcome: Some(outcome.to_owned()), ..self }
+    pub fn after(location: &Location, record: &MoveRecord, outcome: &'static str) -> Self {
+        Self {
+            event: Occasion::AfterMove,
+            location: location.clone(),
+            incident: record.incident.clone(),
+            from: record.from.clone().unwrap_or_default(),
+            to: record.to.clone(),
+            cause: None,
+            why: record.why.clone(),
+            cost: None,
+            outcome: Some(outcome),
+        }
     }
 }
 

@@ -330,7 +330,10 @@ impl Mover {
         record.phase = phase;
         record.written_ms = Some((self.wall)().0);
         self.check(&scene.fence)?;
+        let location = scene.object.spec.location.clone();
         self.records.swap(scene.object, serde_json::json!({ "move": record })).await?;
+        let outcome = if phase == MovePhase::Written { "written" } else { "put-back" };
+        self.hooks.after(Notice::after(&location, &record, outcome));
         Ok(record)
     }
 
@@ -342,9 +345,20 @@ impl Mover {
         note: Option<String>,
     ) -> Result<MeshLocation, MoveError> {
         let fence = self.leadership.current().ok_or(MoveError::NotHolding)?;
+        let Some(record) = object.status.as_ref().and_then(|status| status.moving.clone()) else {
+            return Ok(object);
+        };
+        let location = object.spec.location.clone();
         let change = record::archived(&object, outcome, note, (self.wall)());
         self.check(&fence)?;
-        self.records.swap(object, change).await
+        let object = self.records.swap(object, change).await?;
+        let outcome = match outcome {
+            MoveOutcome::Verified => "verified",
+            MoveOutcome::Reverted => "reverted",
+            MoveOutcome::Abandoned => "abandoned",
+        };
+        self.hooks.after(Notice::after(&location, &record, outcome));
+        Ok(object)
     }
 
     fn check(&self, fence: &Fence) -> Result<(), MoveError> {

@@ -34,8 +34,6 @@ pub enum Reason {
     LeaderMoved,
     /// The move was given up; nothing of it is left.
     MoveRefused,
-    /// The move ended.
-    MoveClosed,
     /// Something that a person should know.
     Attention,
 }
@@ -43,7 +41,7 @@ pub enum Reason {
 impl Reason {
     const fn type_(self) -> EventType {
         match self {
-            Self::LeaderChanged | Self::LeaderForwards | Self::MoveClosed => EventType::Normal,
+            Self::LeaderChanged | Self::LeaderForwards => EventType::Normal,
             Self::LocationImpaired
             | Self::LeaderDark
             | Self::MovingLeader
@@ -62,11 +60,9 @@ impl Reason {
             | Self::LocationImpaired
             | Self::LeaderDark
             | Self::Attention => "Judge",
-            Self::MovingLeader
-            | Self::MoveHeldBack
-            | Self::LeaderMoved
-            | Self::MoveRefused
-            | Self::MoveClosed => "MoveLeader",
+            Self::MovingLeader | Self::MoveHeldBack | Self::LeaderMoved | Self::MoveRefused => {
+                "MoveLeader"
+            }
         }
     }
 }

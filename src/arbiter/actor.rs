@@ -74,6 +74,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
+        self.take_over().await;
         loop {
             let orders = self.standing.borrow_and_update().clone();
             let mut failed = false;
@@ -92,6 +93,15 @@ impl Task {
             if ended {
                 return;
             }
+        }
+    }
+
+    /// Shuts out whoever held the lease before, and settles what that left half-made. Nothing else
+    /// is written before.
+    async fn take_over(&self) {
+        while let Err(error) = self.mover.take_over().await {
+            tracing::warn!(error = %Chain(&error), "Locations not taken over yet");
+            sleep(AGAIN).await;
         }
     }
 

@@ -14,6 +14,7 @@ use super::publish::{Composition, is_due};
 use super::transitions;
 use crate::act::Statuses;
 use crate::act::leader::{Mover, Nudges};
+use crate::act::tell::Events;
 use crate::cluster::objects::{MeshLocation, MoveOutcome, Peer, RelayReport, SlimNode};
 use crate::cluster::watch::{Renewal, Watch};
 use crate::config::Config;
@@ -47,6 +48,7 @@ pub(super) struct Reign<'a> {
     api: ApiState,
     actor: Actor,
     statuses: Statuses,
+    events: Events,
     written: BTreeMap<Location, Moment>,
     last: Plan,
 }
@@ -69,6 +71,7 @@ impl<'a> Reign<'a> {
             api: ApiState::Steady,
             actor: Actor::start(mover, clock.epoch()),
             statuses: Statuses::start(client.clone()),
+            events: Events::start(client.clone(), config.node.as_deref().unwrap_or("arbiter")),
             written: BTreeMap::new(),
             last: Plan::default(),
         }
@@ -86,6 +89,7 @@ impl<'a> Reign<'a> {
                 () = self.locations.changed() => {}
                 () = self.peers.changed() => {}
                 (location, progress) = self.actor.done() => {
+                    transitions::acted(&location, &progress, &self.events);
                     self.take(Input::Progress(location, progress));
                 }
                 _ = tick.tick() => {}
@@ -147,7 +151,7 @@ impl<'a> Reign<'a> {
         let now = self.clock.now();
         let judgement = self.judge.round(now);
         self.record(|journal| journal.round(now, &judgement.plan));
-        transitions::tell(&self.last, &judgement);
+        transitions::tell(&self.last, &judgement, &self.events);
         self.publish(&judgement, now);
         self.actor.order(self.orders(&judgement.plan));
         self.last = judgement.plan;

@@ -1,11 +1,13 @@
-//! What a round changed, told at one place: one line per transition, with what led to it.
+//! What a round changed, told at one place: one line per transition, with what led to it, and an
+//! Event for people.
 
-use crate::decide::{LocationPlan, Plan, Wish};
-use crate::evidence::Location;
+use crate::act::tell::{Events, Reason, Telling};
+use crate::decide::{Health, LocationPlan, Plan, Progress, Wish};
+use crate::evidence::{Location, NodeName};
 use crate::judge::Judgement;
 
 /// Logs every location whose state changed between two plans.
-pub(super) fn tell(before: &Plan, after: &Judgement) {
+pub(super) fn tell(before: &Plan, after: &Judgement, events: &Events) {
     for (location, plan) in &after.plan.locations {
         let was = before.locations.get(location);
         leader(location, was, plan);
@@ -13,7 +15,67 @@ pub(super) fn tell(before: &Plan, after: &Judgement) {
         wish(location, was, plan);
         held(location, was, plan);
         complaints(location, was, plan);
+        for (reason, node, note) in happenings(was, plan) {
+            events.tell(Telling { reason, location: location.clone(), node: node.cloned(), note });
+        }
     }
+}
+
+/// Tells what the actor did.
+pub(super) fn acted(location: &Location, progress: &Progress, events: &Events) {
+    let (reason, node, note) = match progress {
+        Progress::Idle | Progress::Recorded { .. } => return,
+        Progress::Written { to, .. } => {
+            (Reason::LeaderMoved, to, format!("{to} leads by its annotation"))
+        }
+        Progress::Refused { to, why } => {
+            (Reason::MoveRefused, to, format!("the move to {to} was given up: {why}"))
+        }
+    };
+    let (location, node) = (location.clone(), Some(node.clone()));
+    events.tell(Telling { reason, location, node, note });
+}
+
+/// Returns the Events of one round in one location.
+fn happenings<'a>(
+    was: Option<&LocationPlan>,
+    plan: &'a LocationPlan,
+) -> Vec<(Reason, Option<&'a NodeName>, String)> {
+    let leader = plan.leader.as_ref();
+    let name = leader.map_or("nobody", |leader| leader.0.as_str());
+    let mut happened = Vec::new();
+
+    if was.is_some_and(|was| was.leader != plan.leader) {
+        happened.push((Reason::LeaderChanged, leader, format!("{name} leads")));
+    }
+    match (was.map(|was| was.health), plan.health) {
+        (before, Health::Dark) if before != Some(Health::Dark) => {
+            happened.push((Reason::LeaderDark, leader, plan.because.clone()));
+        }
+        (before, Health::Impaired) if before != Some(Health::Impaired) => {
+            happened.push((Reason::LocationImpaired, None, plan.because.clone()));
+        }
+        (Some(Health::Dark | Health::Impaired), Health::Forwards) => {
+            happened.push((Reason::LeaderForwards, leader, format!("{name} forwards")));
+        }
+        (_, Health::Forwards | Health::Unclear | Health::Impaired | Health::Dark) => {}
+    }
+    if let Wish::Move(wanted) = &plan.wish
+        && was.is_none_or(|was| was.wish != plan.wish)
+    {
+        let note = format!("{} to {}: {}; {}", wanted.from, wanted.to, wanted.why, wanted.cost);
+        happened.push((Reason::MovingLeader, Some(&wanted.to), note));
+    }
+    if let Some(rail) = &plan.held
+        && was.and_then(|was| was.held.as_ref()).map(std::mem::discriminant)
+            != Some(std::mem::discriminant(rail))
+    {
+        happened.push((Reason::MoveHeldBack, leader, format!("{rail}; {}", plan.because)));
+    }
+    let complaints = plan.complaints.iter();
+    let fresh = complaints.filter(|said| was.is_none_or(|was| !was.complaints.contains(said)));
+    happened.extend(fresh.map(|complaint| (Reason::Attention, None, complaint.clone())));
+    happened
 }
 
 fn leader(location: &Location, was: Option<&LocationPlan>, plan: &LocationPlan) {

@@ -13,9 +13,9 @@ fn notice() -> Notice {
         incident: "i".to_owned(),
         from: "a".into(),
         to: "b".into(),
-        cause: Cause::Verdict,
+        cause: Some(Cause::Verdict),
         why: "dark".to_owned(),
-        cost: "none".to_owned(),
+        cost: Some("none".to_owned()),
         outcome: None,
     }
 }
@@ -62,6 +62,27 @@ async fn a_hook_is_asked_and_may_veto() {
         assert_eq!(heard[0]["cause"], "verdict");
         assert_eq!(heard[0]["to"], "b");
     }
+}
+
+#[tokio::test]
+async fn a_hook_is_told_after_a_move() {
+    let (url, heard) = hook(StatusCode::OK, "").await;
+    let hooks = Hooks::new(None, Some(&url)).unwrap();
+    let told = Notice { event: Occasion::AfterMove, outcome: Some("verified"), ..notice() };
+
+    assert_eq!(hooks.before(&notice()).await, Ok(()));
+    hooks.after(told);
+
+    let heard = async {
+        loop {
+            if let Some(first) = heard.lock().unwrap().first() {
+                return first.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let heard = heard.await;
+    assert_eq!((&heard["event"], &heard["outcome"]), (&"after-move".into(), &"verified".into()));
 }
 
 #[tokio::test]
