@@ -10,6 +10,7 @@ pub mod kilo;
 pub mod mesh;
 pub mod namespace;
 pub mod network;
+pub mod picture;
 pub mod report;
 pub mod run;
 pub mod station;

@@ -13,6 +13,7 @@ use crate::lab::faults::Order;
 use crate::lab::firewall;
 use crate::lab::mesh::Mesh;
 use crate::lab::namespace::{Inside, Namespace, run_again_inside};
+use crate::lab::picture;
 use crate::lab::report::Report;
 use crate::lab::run::{Options, run};
 use crate::lab::timeline::Timeline;
@@ -51,6 +52,9 @@ pub(super) struct Lab {
     /// Writes all figures there as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draws the share of answered flows there as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// More arguments for `tanist agent` on the nodes
     #[arg(last = true, value_name = "ARGUMENT")]
     agent: Vec<String>,
@@ -94,6 +98,9 @@ impl Lab {
         timeline.print(&report.parts_table());
         if let Some(file) = &self.json {
             write(file, &report)?;
+        }
+        if let Some(file) = &self.svg {
+            picture::draw(&report.faults, file)?;
         }
         for failure in &report.failures {
             say(&format!("FAILED: {failure}"));

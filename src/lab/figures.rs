@@ -15,6 +15,9 @@ const TOGETHER: usize = 6;
 /// A kept flow that was silent for longer than this at the end has died.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// How finely the course of a fault is kept.
+pub const BIN: Duration = Duration::from_millis(500);
+
 /// Whom a flow concerns, seen from the node that is struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -101,6 +104,8 @@ pub struct Figures {
     pub moments: Moments,
     /// Fresh flows from the fault until it was lifted, by whom they concern.
     pub flows: BTreeMap<Concern, Tally>,
+    /// The same for each [`BIN`] since the fault.
+    pub course: BTreeMap<Concern, Vec<Tally>>,
     /// Fresh flows of the struck node's own pods after the move: what it costs.
     pub own_after_move: Tally,
     /// Kept flows that died, by whom they concern.
@@ -159,6 +164,27 @@ pub fn tally<'a>(
     }
 
     tallies
+}
+
+/// Counts flows by whom they concern, in each [`BIN`] since `began`.
+#[must_use]
+pub fn course<'a>(
+    flows: impl IntoIterator<Item = &'a Fresh>,
+    began: Instant,
+    concern: impl Fn(&Pair) -> Concern,
+) -> BTreeMap<Concern, Vec<Tally>> {
+    let mut courses = BTreeMap::<_, Vec<Tally>>::new();
+    for flow in flows {
+        let since = flow.at.saturating_duration_since(began);
+        let bin = usize::try_from(since.as_millis() / BIN.as_millis()).unwrap_or_default();
+        let course = courses.entry(concern(&flow.pair)).or_default();
+        if course.len() <= bin {
+            course.resize(bin + 1, Tally::default());
+        }
+        course[bin].count(flow);
+    }
+
+    courses
 }
 
 impl Tally {

@@ -230,6 +230,7 @@ impl<'a> Watch<'a> {
                 verified: after(Moment::Verified),
             },
             flows: figures::tally(&all, concern),
+            course: figures::course(&all, self.began, concern),
             own_after_move,
             kept_died: figures::died(&self.mesh.traffic.seen(), Instant::now(), concern),
             to: self.to,
