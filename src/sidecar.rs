@@ -115,7 +115,8 @@ pub async fn run_beside(
     let _ready = task(ready(plan.clone(), first_plan));
 
     let ports = Ports { echo: config.port, control: config.kilo_port };
-    let hands = RealHands::new((&config.node, ports), keys, client, metrics.clone());
+    let shown = (metrics.clone(), admin.wait_for("the responder's port"));
+    let hands = RealHands::new((&config.node, ports), keys, client, shown);
     let incarnation = hands.incarnation();
     let seed = getrandom::u64().unwrap_or_else(|_| u64::from(incarnation));
     let schedule = Schedule::new(config.node.clone(), config.rates, seed);

@@ -48,6 +48,9 @@ const EVENTS: usize = 256;
 /// How much longer a TCP exchange takes than a datagram: one more round trip.
 const TCP_TRIPS: u32 = 2;
 
+/// The many answer an inquest one after another, so much apart on average.
+const QUEUE: Duration = Duration::from_millis(5);
+
 /// A path out of plan is forgotten after this many steady windows.
 const FORGET_AFTER: u32 = 10;
 
@@ -220,7 +223,8 @@ impl Schedule {
         self.inquest = inquest;
         let turn = self.random.below(usize::from(u16::MAX));
         let suspected = self.suspected();
-        let salvos = suspicion::inquest(&suspected, &self.targets, &self.rates, (now, turn));
+        let begin = now + self.place_in_queue();
+        let salvos = suspicion::inquest(&suspected, &self.targets, &self.rates, (begin, turn));
         self.bursts.begin(Some(inquest), salvos, now);
         self.pending_hairpins = self.targets.every_heir_once(turn);
         self.end_bursts(now);
@@ -389,6 +393,14 @@ impl Schedule {
             self.calm.insert(way.clone(), (now + pause, pause));
         }
         self.bursts.begin(None, salvos, now);
+    }
+
+    /// One of hundreds must not answer at the same instant as all others.
+    fn place_in_queue(&mut self) -> Duration {
+        match self.targets.role {
+            Role::Other(count) => (QUEUE * count as u32).mul_f64(self.random.unit()),
+            Role::Leader | Role::Witness => Duration::ZERO,
+        }
     }
 
     /// Returns the locations on the way to which something is unwell.

@@ -43,8 +43,9 @@ impl Clock {
 #[derive(Debug, Clone)]
 pub(super) struct Pulse {
     asleep: Duration,
-    /// How late the last timers rang, smoothed.
+    /// How late timers ring, averaged over time: a short burst of many timers weighs little.
     mean: Duration,
+    last: Moment,
     late_until: Option<Moment>,
 }
 
@@ -55,13 +56,17 @@ const LATE: Duration = Duration::from_millis(250);
 /// never late by much, and always late.
 const LATE_ON_AVERAGE: Duration = Duration::from_millis(30);
 
+/// The time that the average looks back on, and the most that one timer weighs in it.
+const AVERAGED: Duration = Duration::from_secs(4);
+const HEAVIEST: f64 = 0.25;
+
 /// How long a late round taints what was seen.
 const TAINT: Duration = Duration::from_secs(10);
 
 impl Pulse {
     /// Begins to watch.
     pub(super) fn start() -> Self {
-        Self { asleep: asleep(), mean: Duration::ZERO, late_until: None }
+        Self { asleep: asleep(), mean: Duration::ZERO, last: Moment::START, late_until: None }
     }
 
     /// Takes how late a timer rang that was set for `planned`.
@@ -71,7 +76,9 @@ impl Pulse {
         self.asleep = asleep;
 
         let late = now.since(planned) + suspended;
-        self.mean = (self.mean * 7 + late.min(LATE)) / 8;
+        let weight = now.since(self.last).div_duration_f64(AVERAGED).min(HEAVIEST);
+        self.mean = self.mean.mul_f64(1.0 - weight) + late.min(LATE).mul_f64(weight);
+        self.last = now;
         if late > LATE || self.mean > LATE_ON_AVERAGE {
             self.late_until = Some(now + TAINT);
         }
@@ -118,5 +125,14 @@ mod tests {
         }
         assert!(starved.is_late(at(40_000)));
         assert!(!busy.is_late(at(40_000)));
+    }
+
+    #[test]
+    fn a_short_crowd_of_late_timers_taints_nothing() {
+        let mut pulse = Pulse::start();
+        for round in 0..20 {
+            pulse.rang(at(1000 + round * 20), at(1080 + round * 20));
+        }
+        assert!(!pulse.is_late(at(1500)));
     }
 }

@@ -8,6 +8,7 @@ use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 use tokio::sync::watch;
 
+use crate::admin::Pending;
 use crate::cluster::objects::{RelayReport, RelayReportSpec};
 use crate::evidence::{Flow, Hairpin, Heard, NodeName, Report};
 use crate::metrics::ObserveMetrics;
@@ -70,11 +71,11 @@ impl RealHands {
         (node, ports): (&NodeName, Ports),
         keys: watch::Receiver<Arc<Keyring>>,
         client: kube::Client,
-        metrics: ObserveMetrics,
+        (metrics, listening): (ObserveMetrics, Pending),
     ) -> Self {
         let prober = Prober::new(node, keys.clone());
         let responder = Arc::default();
-        tokio::spawn(listen(ports.echo, keys, Arc::downgrade(&responder)));
+        tokio::spawn(listen((ports.echo, listening), keys, Arc::downgrade(&responder)));
         let pen = Writer { api: Api::all(client), name: node.0.clone(), version: None };
         Self { prober, ports, responder, pen: pen.into(), metrics }
     }
@@ -149,7 +150,7 @@ impl Hands for RealHands {
 
 /// Binds the responder's port, however long somebody else holds it.
 async fn listen(
-    port: u16,
+    (port, listening): (u16, Pending),
     keys: watch::Receiver<Arc<Keyring>>,
     place: std::sync::Weak<Mutex<Option<Responder>>>,
 ) {
@@ -161,6 +162,7 @@ async fn listen(
             Ok(responder) => {
                 tracing::info!(port, "Responder listens");
                 *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(responder);
+                listening.done();
                 return;
             }
             Err(error) if !complained => {

@@ -16,8 +16,9 @@ const ASKED: u32 = 8;
 /// Locations that an inquest reaches at most: the suspected ones, then others in turn.
 const ASKED_LOCATIONS: usize = 8;
 
-/// Flows of an inquest by one that is neither witness nor leader: they may be hundreds.
+/// The same for one that is neither witness nor leader: they may be hundreds.
 const ASKED_OF_OTHERS: u32 = 2;
+const ASKED_LOCATIONS_OF_OTHERS: usize = 2;
 
 /// Returns the salvos after a first loss on the way to `lost`: the same again; one other target,
 /// behind another leader if there is one; and what splits the causes.
@@ -45,7 +46,10 @@ pub(super) fn inquest(
     rates: &Rates,
     (now, turn): (Moment, usize),
 ) -> Vec<Salvo> {
-    let count = if matches!(targets.role, Role::Other(_)) { ASKED_OF_OTHERS } else { ASKED };
+    let (count, locations) = match targets.role {
+        Role::Other(_) => (ASKED_OF_OTHERS, ASKED_LOCATIONS_OF_OTHERS),
+        Role::Leader | Role::Witness => (ASKED, ASKED_LOCATIONS),
+    };
     let mut rounds: Vec<_> =
         targets.rotation.iter().filter(|round| round[0].location.is_some()).collect();
     if !rounds.is_empty() {
@@ -56,7 +60,7 @@ pub(super) fn inquest(
         round[0].location.as_ref().is_none_or(|location| !suspected.contains(location))
     });
 
-    let rounds = rounds.into_iter().take(ASKED_LOCATIONS);
+    let rounds = rounds.into_iter().take(locations);
     let mut salvos: Vec<_> =
         rounds.flat_map(|round| into(round, count, (targets, rates), now)).collect();
     salvos.extend(within(targets, count, (now, rates.burst_gap)));

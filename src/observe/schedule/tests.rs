@@ -387,12 +387,19 @@ fn an_inquest_without_targets_is_answered_at_once() {
 }
 
 #[test]
-fn the_many_answer_an_inquest_with_few_flows() {
-    let mut schedule = schedule("l1-90", &plan(1, 3, 300), 5);
-    schedule.handle_inquest(1, at(0));
-    let shots = run(&mut schedule, (at(0), at(1000)), |_| answered());
-    assert!(shots.len() <= 16, "{}", shots.len());
-    assert_eq!(schedule.answered(), 1);
+fn the_many_answer_an_inquest_with_few_flows_and_not_all_at_once() {
+    let mut begun = BTreeSet::new();
+    for seed in 0..20 {
+        let mut schedule = schedule("l1-90", &plan(1, 8, 300), seed);
+        schedule.handle_inquest(1, at(0));
+        let shots = run(&mut schedule, (at(0), at(2000)), |_| answered());
+        let burst: Vec<_> = shots.iter().filter(|shot| shot.purpose != Purpose::Steady).collect();
+        assert!(burst.len() <= 16, "{}", burst.len());
+        assert_eq!(schedule.answered(), 1);
+        begun.insert(burst[0].opened);
+    }
+    assert!(begun.len() > 15, "{begun:?}");
+    assert!(begun.iter().all(|begun| *begun <= at(5 * 296)), "{begun:?}");
 }
 
 #[test]
