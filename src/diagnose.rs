@@ -28,6 +28,8 @@ mod never_worked;
 mod plane;
 mod rules;
 mod served;
+#[cfg(test)]
+mod tests;
 mod thresholds;
 mod verdict;
 

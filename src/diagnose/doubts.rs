@@ -21,7 +21,8 @@ pub(super) fn doubt(
     let blamed = leader
         .filter(|leader| case.part.candidates.iter().all(|element| element.implicates(leader)));
 
-    of_class.or(few).or_else(|| {
+    let riddle = of_class.filter(|doubt| *doubt == Doubt::SeveralExplanations);
+    riddle.or(few).or(of_class).or_else(|| {
         let leader = blamed?;
         no_outside_witness(case, location, evidence)
             .or_else(|| about_all(leader, evidence))

@@ -115,38 +115,38 @@ impl Search<'_> {
 
     /// Returns the hypothesis with the one further element that explains most.
     fn extend(&self, base: &Hypothesis, without: &BTreeSet<usize>) -> Option<Hypothesis> {
-        let gains = self.gains(base, without);
-        let &(element, share, _) = gains.iter().max_by(|one, other| one.2.total_cmp(&other.2))?;
-
-        Some(self.with(base, element, share))
-    }
-
-    /// Returns what each further element would take and gain, price included.
-    fn gains(&self, base: &Hypothesis, without: &BTreeSet<usize>) -> Vec<(usize, f64, f64)> {
-        let taken = |element: &usize| base.parts.iter().any(|(part, _)| part == element);
-
-        (0..self.elements.len())
-            .filter(|element| !without.contains(element) && !taken(element))
-            .filter(|&element| self.is_suspect(base, element))
-            .map(|element| {
-                let share = self.fit(base, element);
-                let gain = self.gain(base, element, share) - self.thresholds.parsimony;
-                (element, share, gain)
-            })
-            .collect()
-    }
-
-    /// Tells cheaply whether an element's paths, taken together, lose more than the base says.
-    fn is_suspect(&self, base: &Hypothesis, element: usize) -> bool {
-        let (mut sent, mut lost, mut expected) = (0, 0, 0.0);
-        for &at in &self.covers[element] {
-            sent += self.paths[at].sent;
-            lost += self.paths[at].lost;
-            expected += f64::from(self.paths[at].sent) * base.rates[at];
+        let mut best: Option<(usize, f64, f64)> = None;
+        for (element, most) in self.ranked(base, without) {
+            if best.is_some_and(|(.., gain)| most <= gain) {
+                break;
+            }
+            let share = self.fit(base, element);
+            let gain = self.gain(base, element, share);
+            if best.is_none_or(|(.., best)| gain > best) {
+                best = Some((element, share, gain));
+            }
         }
-        let rate = expected / f64::from(sent.max(1));
 
-        f64::from(lost) > expected && deviance(sent, lost, rate) > 4.0
+        best.map(|(element, share, _)| self.with(base, element, share))
+    }
+
+    /// Returns the elements that may explain anything, with the most that each could gain if every
+    /// path of it had a share of its own; greatest first.
+    fn ranked(&self, base: &Hypothesis, without: &BTreeSet<usize>) -> Vec<(usize, f64)> {
+        let taken = |element: &usize| base.parts.iter().any(|(part, _)| part == element);
+        let excess = |(path, rate): (&Counted<'_>, &f64)| {
+            let above = f64::from(path.lost) > f64::from(path.sent) * rate;
+            if above { deviance(path.sent, path.lost, *rate) } else { 0.0 }
+        };
+        let excess: Vec<f64> = self.paths.iter().zip(&base.rates).map(excess).collect();
+
+        let mut ranked: Vec<(usize, f64)> = (0..self.elements.len())
+            .filter(|element| !without.contains(element) && !taken(element))
+            .map(|element| (element, self.covers[element].iter().map(|&at| excess[at]).sum()))
+            .filter(|(_, most)| *most > self.thresholds.parsimony)
+            .collect();
+        ranked.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+        ranked
     }
 
     /// Returns the share that best explains the element's paths. The likelihood is concave in what
@@ -230,16 +230,21 @@ impl Search<'_> {
         let rest = self.refit(&rest);
         let near = best.score - self.thresholds.log_odds;
 
-        let mut swaps = self.gains(&rest, &BTreeSet::from([element]));
-        swaps.sort_by(|one, other| other.2.total_cmp(&one.2).then(one.0.cmp(&other.0)));
-        let (mut rivals, mut next_best) = (Vec::new(), rest.score);
-        for (swap, _, gain) in swaps {
-            if rest.score + gain > near {
-                rivals.push(swap);
+        let (mut swaps, mut next_best) = (Vec::new(), rest.score);
+        for (swap, most) in self.ranked(&rest, &BTreeSet::from([element])) {
+            if rest.score + most - self.thresholds.parsimony <= next_best {
+                break;
+            }
+            let gain = self.gain(&rest, swap, self.fit(&rest, swap));
+            let score = rest.score + gain - self.thresholds.parsimony;
+            if score > near {
+                swaps.push((swap, score));
             } else {
-                next_best = next_best.max(rest.score + gain);
+                next_best = next_best.max(score);
             }
         }
+        swaps.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+        let mut rivals: Vec<usize> = swaps.into_iter().map(|(swap, _)| swap).collect();
 
         let others = self.grow(Hypothesis::null(self.paths), &self.of_one_node(element));
         if others.score > near {

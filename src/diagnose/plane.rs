@@ -114,8 +114,8 @@ impl<'a> View<'a> {
         self.paths.iter().filter(|windows| windows.path.flow == flow).filter_map(failed).min()
     }
 
-    /// Returns the counts of all paths of one kind of flow, those left out that cross anything
-    /// `explained` already.
+    /// Returns the counts of all paths of one kind of flow, those left out whose losses are
+    /// `explained` already. What passes is kept: it may speak against the next explanation.
     pub(super) fn counts(
         &self,
         flow: Flow,
@@ -124,7 +124,7 @@ impl<'a> View<'a> {
     ) -> Vec<Counted<'a>> {
         self.select(span, |path| path.flow == flow)
             .into_iter()
-            .filter(|counted| !counted.crosses_any(explained))
+            .filter(|counted| counted.lost == 0 || !counted.crosses_any(explained))
             .collect()
     }
 

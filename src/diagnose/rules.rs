@@ -28,6 +28,8 @@ pub(super) struct Case<'a> {
     pub(super) ping: Tally,
     /// New flows to ports that are not ours, and new flows of TCP, that go the same way.
     pub(super) control: Tally,
+    /// The nodes whose small flows pass, where it is not small flows that are judged.
+    sound: BTreeSet<NodeName>,
     /// Requests that went out through the leader, by the far end's own count.
     out: Tally,
     /// The same, coming in.
@@ -51,6 +53,7 @@ impl<'a> Case<'a> {
             kept: (0, 0),
             ping: (0, 0),
             control: (0, 0),
+            sound: BTreeSet::new(),
             out: (0, 0),
             inward: (0, 0),
         };
@@ -110,6 +113,7 @@ impl<'a> Case<'a> {
             .iter()
             .filter(|path| path.passed() > path.lost && !path.crossed.contains(element))
             .map(|path| path.path.from.clone())
+            .chain(self.sound.iter().cloned())
             .collect()
     }
 
@@ -196,6 +200,11 @@ impl<'a> Case<'a> {
                 && aims.contains(&(&path.from, &path.to, path.address))
         }));
         (self.kept, self.ping, self.control) = (kept, ping, control);
+        if self.flow != Flow::NewUdp {
+            let small = view.select(since, |path| path.flow == Flow::NewUdp);
+            let passing = small.iter().filter(|path| path.passed() > path.lost);
+            self.sound = passing.map(|path| path.path.from.clone()).collect();
+        }
     }
 
     /// Adds up, by the far ends' own counts, what went out through the leader and what came in.

@@ -129,7 +129,7 @@ impl Scenario {
             (0..*size).map(|node| NodeName(format!("{}{node}", letter(location)))).collect()
         });
         let now = Moment::at(Duration::from_secs(100_000));
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let jitter = Duration::from_millis(random.below(1000) as u64);
         let lasted = fault.lasted() + jitter;
         Self {
@@ -167,7 +167,7 @@ impl Scenario {
             }
             Fault::WanCut => {
                 let cut = Element::tunnel(&Self::location(0), &Self::location(1));
-                return *element == cut || self.only_way_of_lone(element);
+                return *element == cut;
             }
             Fault::OverlayPair => {
                 let (leader, member) = (self.victim().clone(), self.member().clone());
@@ -180,8 +180,9 @@ impl Scenario {
         element.node() == Some(node)
     }
 
-    fn only_way_of_lone(&self, _element: &Element) -> bool {
-        false
+    /// Tells whether the leader is to blame.
+    pub(crate) fn is_of_leader(&self) -> bool {
+        self.is_true(&Element::Host(self.victim().clone()))
     }
 
     /// Returns what the arbiter knows after a minute of probing.
@@ -625,6 +626,10 @@ pub(crate) fn node(name: &NodeName, location: Location) -> Node {
 pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
