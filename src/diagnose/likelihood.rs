@@ -29,7 +29,8 @@ pub(super) struct Part {
     pub(super) share: f64,
     /// By how much it beats the next-best that is not among the candidates.
     pub(super) log_odds: f64,
-    /// Whether no path of its locations contradicts the explanation.
+    /// Whether no path of its locations contradicts the explanation, and no set of elements of
+    /// other nodes explains as much.
     pub(super) fits: bool,
 }
 
@@ -69,6 +70,16 @@ impl Hypothesis {
         let rates = paths.iter().map(|path| path.background).collect();
         Self { parts: Vec::new(), rates, score: 0.0 }
     }
+}
+
+/// What could stand in a part's place.
+struct Rivals {
+    /// Elements, best first.
+    rivals: Vec<usize>,
+    /// The score of the best hypothesis with none of these.
+    next_best: f64,
+    /// Whether no set of elements of other nodes scores as much.
+    none_together: bool,
 }
 
 struct Search<'a> {
@@ -213,17 +224,17 @@ impl Search<'_> {
 
     fn judge(&self, best: &Hypothesis, part: usize, mesh: &Mesh) -> Part {
         let (element, share) = best.parts[part];
-        let (rivals, next_best) = self.rivals(best, part);
+        let Rivals { rivals, next_best, none_together } = self.rivals(best, part);
         let mut candidates = vec![self.elements[element].clone()];
         candidates.extend(rivals.into_iter().map(|rival| self.elements[rival].clone()));
 
-        let fits = candidates.iter().all(|candidate| self.fits(best, candidate, mesh));
+        let fits =
+            none_together && candidates.iter().all(|candidate| self.fits(best, candidate, mesh));
         Part { candidates, share, log_odds: best.score - next_best, fits }
     }
 
-    /// Returns which elements could stand in a part's place, best first, and the score of the best
-    /// hypothesis with none of these.
-    fn rivals(&self, best: &Hypothesis, part: usize) -> (Vec<usize>, f64) {
+    /// Looks for what could stand in a part's place: single elements, or sets of them.
+    fn rivals(&self, best: &Hypothesis, part: usize) -> Rivals {
         let element = best.parts[part].0;
         let mut rest = best.parts.clone();
         rest.remove(part);
@@ -247,7 +258,8 @@ impl Search<'_> {
         let mut rivals: Vec<usize> = swaps.into_iter().map(|(swap, _)| swap).collect();
 
         let others = self.grow(Hypothesis::null(self.paths), &self.of_one_node(element));
-        if others.score > near {
+        let none_together = others.score <= near;
+        if !none_together {
             let kept = |at: &usize| best.parts.iter().any(|(part, _)| part == at);
             let new = others.parts.iter().map(|(at, _)| *at).filter(|at| !kept(at));
             let new: Vec<usize> = new.filter(|at| !rivals.contains(at)).collect();
@@ -256,7 +268,7 @@ impl Search<'_> {
             next_best = next_best.max(others.score);
         }
 
-        (rivals, next_best)
+        Rivals { rivals, next_best, none_together }
     }
 
     fn of_one_node(&self, element: usize) -> BTreeSet<usize> {
