@@ -117,6 +117,17 @@ impl Element {
         }
     }
 
+    /// Tells whether both are of one node, or one way: round trips cannot tell its directions.
+    pub(super) fn is_same_thing(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::OverlayPair(a, b), Self::OverlayPair(c, d)) => {
+                (a, b) == (c, d) || (a, b) == (d, c)
+            }
+            (Self::Tunnel(..), Self::Tunnel(..)) => self == other,
+            _ => self.node().is_some() && self.node() == other.node(),
+        }
+    }
+
     /// Returns the locations that this element belongs to.
     pub(super) fn locations<'a>(&'a self, mesh: &'a Mesh) -> Vec<&'a Location> {
         let location_of = |node: &NodeName| mesh.nodes.get(node).map(|node| &node.location);

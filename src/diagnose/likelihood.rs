@@ -257,7 +257,7 @@ impl Search<'_> {
         swaps.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
         let mut rivals: Vec<usize> = swaps.into_iter().map(|(swap, _)| swap).collect();
 
-        let others = self.grow(Hypothesis::null(self.paths), &self.of_one_node(element));
+        let others = self.grow(Hypothesis::null(self.paths), &self.of_one_thing(element));
         let none_together = others.score <= near;
         if !none_together {
             let kept = |at: &usize| best.parts.iter().any(|(part, _)| part == at);
@@ -271,11 +271,10 @@ impl Search<'_> {
         Rivals { rivals, next_best, none_together }
     }
 
-    fn of_one_node(&self, element: usize) -> BTreeSet<usize> {
-        let node = self.elements[element].node();
-        (0..self.elements.len())
-            .filter(|&at| at == element || node.is_some() && self.elements[at].node() == node)
-            .collect()
+    /// Returns the elements that would be told as the same thing as this one.
+    fn of_one_thing(&self, element: usize) -> BTreeSet<usize> {
+        let same = |at: &usize| self.elements[*at].is_same_thing(&self.elements[element]);
+        (0..self.elements.len()).filter(same).collect()
     }
 
     /// Tells whether no path of the element's locations contradicts the hypothesis.

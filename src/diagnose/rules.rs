@@ -74,12 +74,7 @@ impl<'a> Case<'a> {
     /// Tells whether the counts name one thing: one element, or elements of one node.
     pub(super) fn is_clear(&self) -> bool {
         let first = &self.part.candidates[0];
-        let same = |element: &Element| match (first, element) {
-            (Element::OverlayPair(a, b), Element::OverlayPair(c, d)) => (b, a) == (c, d),
-            _ => first.node().is_some() && first.node() == element.node(),
-        };
-
-        self.part.fits && self.part.candidates[1..].iter().all(same)
+        self.part.fits && self.part.candidates.iter().all(|element| element.is_same_thing(first))
     }
 
     /// Returns the failing paths that cross a candidate.

@@ -297,7 +297,11 @@ proptest! {
         let (findings, verdicts) = judged(&evidence);
         let (renamed_findings, renamed_verdicts) = judged(&renamed(&evidence));
 
-        prop_assert_eq!(verdicts, renamed_verdicts);
+        let plain = |verdicts: BTreeMap<Location, Verdict>| -> Vec<_> {
+            let doubted = |verdict| matches!(verdict, Verdict::Unclear(_));
+            verdicts.into_values().map(|verdict| (!doubted(verdict)).then_some(verdict)).collect()
+        };
+        prop_assert_eq!(plain(verdicts), plain(renamed_verdicts));
         let answer = |findings: Vec<Finding>, rename: fn(&NodeName) -> NodeName| -> BTreeSet<_> {
             findings
                 .into_iter()
@@ -316,7 +320,10 @@ fn random(sizes: &[usize], broken: f64, seed: u64) -> Evidence {
     let (_, mut evidence) = Scenario::new(sizes, Fault::None, 0.0, 1).evidence();
     let mut random = Random::new(seed);
     let newest = evidence.now - Duration::from_millis(500);
-    evidence.observations.retain(|seen| seen.pace == Pace::Steady);
+    // Each kind of flow is judged by itself: what passes by one does not contradict another.
+    evidence
+        .observations
+        .retain(|seen| seen.pace == Pace::Steady && seen.path.flow == Flow::NewUdp);
     for seen in &mut evidence.observations {
         seen.pace = Pace::Burst;
         let (sent, lost) = if random.unit() < broken { (6, 6) } else { (16, 0) };
