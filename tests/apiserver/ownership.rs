@@ -151,3 +151,24 @@ async fn an_apply_must_say_who_and_what() {
     let kindless = json!({"metadata": {"name": "vague"}});
     assert_eq!(apply(&cluster, &path, "alice", &kindless).await.code, 400);
 }
+
+#[tokio::test]
+async fn nobody_owns_what_its_write_did_not_change() {
+    let cluster = cluster().await;
+    let path = cluster.define("resets").await;
+    let mut object = custom("resets", "one", &json!({"place": "edge"}));
+    object["status"] = json!({"leader": "n1"});
+
+    let made = cluster.post(&format!("{path}?fieldManager=carol"), &object).await.expect(201);
+    let owned = &entry(&made, "carol", "Update").unwrap()["fieldsV1"];
+    assert!(owned.get("f:status").is_none() && owned.get("f:spec").is_some(), "{owned}");
+    let status = format!("{path}/one/status");
+    object["metadata"]["labels"] = json!({"a": "b"});
+    let applied = apply(&cluster, &status, "alice", &object).await.expect(200);
+    let owned = &entry(&applied, "alice", "Apply").unwrap()["fieldsV1"];
+    assert_eq!(*owned, json!({"f:status": {"f:leader": {}}}));
+    assert!(applied["metadata"].get("labels").is_none());
+
+    object["metadata"]["name"] = json!("two");
+    apply(&cluster, &format!("{path}/two/status"), "alice", &object).await.refused(404, "NotFound");
+}

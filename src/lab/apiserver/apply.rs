@@ -17,18 +17,19 @@ pub(super) enum Ownership {
     Take,
 }
 
-/// Merges what a manager applies into the live object (null where there is none). Returns the new
-/// object, with its managed fields.
+/// Merges what a manager applies into the live object (null where there is none); it comes to own
+/// all of that but the members of `reset`. Returns the new object, with its managed fields.
 pub(super) fn apply(
     live: &Value,
     wanted: &Value,
-    (resource, manager): (&Resource, &Manager),
+    (resource, manager, reset): (&Resource, &Manager, &[&str]),
     ownership: Ownership,
     now: &str,
 ) -> Result<Value, Failure> {
     let shape = &resource.shape;
     let mut managed = Managed::of(live);
-    let wanted_fields = FieldSet::of(wanted, shape);
+    let mut wanted_fields = FieldSet::of(wanted, shape);
+    wanted_fields.remove_members(reset);
     let before = managed.owned_by(manager);
 
     let mut merged = live.clone();

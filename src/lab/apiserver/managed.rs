@@ -71,6 +71,20 @@ impl FieldSet {
         self.0.range(above).next().is_some_and(|next| next.starts_with(path))
     }
 
+    /// Removes top-level members (by their steps) with all below them.
+    pub(super) fn remove_members(&mut self, members: &[&str]) {
+        self.0.retain(|path| !path.first().is_some_and(|step| members.contains(&step.as_str())));
+    }
+
+    /// Removes `spec` and its like, but not what is in them: in the kinds of Kubernetes itself they
+    /// are always there.
+    pub(super) fn remove_frames(&mut self) {
+        let frames = self.0.iter().filter(|path| path.len() == 1 && self.has_below(path));
+        for frame in frames.cloned().collect::<Vec<_>>() {
+            self.0.remove(&frame);
+        }
+    }
+
     /// Returns all fields that a value sets; of objects only their members, unless they are empty.
     pub(super) fn of(value: &Value, shape: &Shape) -> Self {
         let all = Delta::between(&Value::Null, value, shape).set;

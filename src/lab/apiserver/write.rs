@@ -11,7 +11,7 @@ use super::apply::{self, Ownership};
 use super::json::{identity, list, members, text};
 use super::managed::{Delta, Managed, Manager};
 use super::patch::Patch;
-use super::resource::Resource;
+use super::resource::{Form, Resource};
 use super::status::{Cause, Failure};
 use super::store::{Key, Object, State, Store};
 use super::{Verb, Write};
@@ -79,11 +79,34 @@ impl Request {
             Part::Status => "status",
         };
         Manager {
-            name: name.unwrap_or_else(|| agent.chars().take(128).collect()),
+            name: match name.unwrap_or_else(|| agent.chars().take(128).collect()) {
+                name if name.is_empty() => "unknown".to_owned(),
+                name => name,
+            },
             operation,
             api_version: self.resource.api_version(),
             subresource,
         }
+    }
+
+    /// Returns the members that this write does not change, so that nobody comes to own them by it.
+    fn reset(&self) -> &'static [&'static str] {
+        match self.part {
+            Part::Main if self.resource.status => &["f:status"],
+            Part::Main => &[],
+            Part::Status if self.resource.rules.status_alone => &["f:metadata", "f:spec"],
+            Part::Status => &["f:spec"],
+        }
+    }
+
+    /// Compares two states as far as this write may have made the difference.
+    fn delta(&self, old: &Value, new: &Value) -> Delta {
+        let mut delta = Delta::between(old, new, &self.resource.shape);
+        delta.set.remove_members(self.reset());
+        if let Form::Typed(_) = self.resource.form {
+            delta.set.remove_frames();
+        }
+        delta
     }
 }
 
@@ -117,7 +140,7 @@ impl Store {
         let now = Timestamp::now();
         admit::begin(&request.resource, &mut new, now);
         let manager = request.manager("Update");
-        let delta = Delta::between(&Value::Null, &new, &request.resource.shape);
+        let delta = request.delta(&Value::Null, &new);
         let mut managed = Managed::default();
         managed.record(&manager, &delta, &admit::seconds(now));
         managed.write(&mut new);
@@ -177,7 +200,6 @@ impl Store {
         (verb, old): (Verb, &Object),
         mut new: Value,
     ) -> Result<Value, Failure> {
-        let resource = &request.resource;
         check_revision(request, old, &new)?;
         let clears = list(&new, &["metadata", "managedFields"]) == [json!({})]
             || new.pointer("/metadata/managedFields") == Some(&json!([]));
@@ -185,7 +207,7 @@ impl Store {
 
         let now = Timestamp::now();
         let mut managed = if clears { Managed::default() } else { Managed::of(&old.value) };
-        let delta = Delta::between(&old.value, &new, &resource.shape);
+        let delta = request.delta(&old.value, &new);
         managed.record(&request.manager("Update"), &delta, &admit::seconds(now));
         managed.write(&mut new);
 
@@ -213,6 +235,9 @@ impl Store {
         admit::check_place(request, &mut wanted)?;
 
         let old = state.get(resource, &request.key());
+        if old.is_none() && request.part == Part::Status {
+            return Err(Failure::not_found(resource, &request.name));
+        }
         if let Some(old) = &old
             && wanted.pointer("/metadata/resourceVersion").is_some()
         {
@@ -221,7 +246,7 @@ impl Store {
         members(&mut wanted["metadata"]).remove("resourceVersion");
         let live = old.as_ref().map_or(Value::Null, |old| Value::clone(&old.value));
         let (now, manager) = (Timestamp::now(), request.manager("Apply"));
-        let writer = (&**resource, &manager);
+        let writer = (&**resource, &manager, request.reset());
         let mut new =
             apply::apply(&live, &wanted, writer, request.ownership, &admit::seconds(now))?;
         let managed = new["metadata"].get("managedFields").cloned();
