@@ -48,6 +48,9 @@ pub struct Settings {
     /// The port of Kilo's own metrics on this node
     #[arg(long, env = "TANIST_KILO_PORT", value_name = "PORT")]
     pub kilo_port: Option<u16>,
+    /// How long a Kilo agent must have run before its node counts
+    #[arg(long, env = "TANIST_KILO_SETTLE", value_name = "TIME")]
+    pub kilo_settle: Option<Span>,
     /// The Node label that Kilo takes a location from
     #[arg(long, env = "TANIST_TOPOLOGY_LABEL", value_name = "LABEL")]
     pub topology_label: Option<String>,
@@ -119,7 +122,7 @@ impl Settings {
     pub fn or(self, other: Self) -> Self {
         first_of!(self, other, {
             node, kubeconfig, key_file, mode, port, admin, namespace, overlay, kilo_interface,
-            kilo_port, topology_label, cache, journal, journal_mib, rest, rest_most, daily_moves,
+            kilo_port, kilo_settle, topology_label, cache, journal, journal_mib, rest, rest_most, daily_moves,
             proof, quiet, return_quiet, log, hook_before, hook_after,
         })
     }
@@ -149,6 +152,7 @@ impl Settings {
             overlay: self.overlay,
             kilo_interface: self.kilo_interface.unwrap_or_else(|| "kilo0".to_owned()),
             kilo_port: self.kilo_port.unwrap_or(1107),
+            kilo_settle: self.kilo_settle.map_or(DEFAULT_KILO_SETTLE, Duration::from),
             topology_label: self
                 .topology_label
                 .unwrap_or_else(|| "topology.kubernetes.io/region".to_owned()),
@@ -184,6 +188,8 @@ const DEFAULT_REST: Duration = Duration::from_secs(600);
 const DEFAULT_REST_MOST: Duration = Duration::from_secs(7200);
 /// WireGuard's worst handshake after a move takes fifteen seconds (measured).
 const DEFAULT_PROOF: Duration = Duration::from_secs(20);
+/// Kilo's agents miss a check-in after so long: before, theirs may be the first topology still.
+const DEFAULT_KILO_SETTLE: Duration = Duration::from_secs(60);
 /// Twice Kilo's resync: by then every agent has applied the change.
 const DEFAULT_QUIET: Duration = Duration::from_secs(60);
 /// After the API server's return agents relist one by one for up to a minute (measured).
@@ -212,6 +218,8 @@ pub struct Config {
     pub kilo_interface: String,
     /// The port of Kilo's metrics.
     pub kilo_port: u16,
+    /// How long a Kilo agent must have run before its node counts.
+    pub kilo_settle: Duration,
     /// The label that Kilo takes a location from.
     pub topology_label: String,
     /// Where the last plan is kept.

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub struct SidecarConfig {
     pub overlay: Option<String>,
     /// The port of the Kilo agent's metrics on this host.
     pub kilo_port: u16,
+    /// How long that agent must have run before this node is a witness.
+    pub kilo_settle: Duration,
     /// Kilo's WireGuard device.
     pub kilo_device: String,
     /// The Node label that Kilo takes a location from.
@@ -120,7 +123,8 @@ pub async fn run_beside(
     let incarnation = hands.incarnation();
     let seed = getrandom::u64().unwrap_or_else(|_| u64::from(incarnation));
     let schedule = Schedule::new(config.node.clone(), config.rates, seed);
-    let identity = Identity { node: config.node, incarnation, clock: Clock::start() };
+    let (clock, kilo_settle) = (Clock::start(), config.kilo_settle);
+    let identity = Identity { node: config.node, incarnation, clock, kilo_settle };
 
     tracing::info!(node = %identity.node, incarnation, "Sidecar starts");
     let inputs = Inputs { plan, sight };

@@ -61,6 +61,7 @@ fn sidecar_config(config: &Config) -> anyhow::Result<SidecarConfig> {
         admin: Some(config.admin),
         overlay: config.overlay.clone(),
         kilo_port: config.kilo_port,
+        kilo_settle: config.kilo_settle,
         kilo_device: config.kilo_interface.clone(),
         topology_label: config.topology_label.clone(),
         rates: Rates::default(),

@@ -25,8 +25,11 @@ use crate::evidence::{Location, NodeName};
 /// How long a cure may take before the run is a failure.
 const CURE: Duration = Duration::from_secs(45);
 
-/// How long nothing may happen for a run to show that nothing happens.
+/// How long nothing may happen for a run to show that nothing happens; less if time runs faster.
 const NOTHING: Duration = Duration::from_secs(40);
+
+/// The least of it.
+const NOTHING_FAST: Duration = Duration::from_secs(12);
 
 /// How far apart faults are: then no outer port of one is remembered at the next.
 const APART: Duration = Duration::from_secs(25);
@@ -140,6 +143,12 @@ fn launch(options: &Options, inside: &Inside) -> Result<Launch, Error> {
         let relaxed = ["--rest", "1s", "--rest-most", "1s", "--daily-moves", "1000"];
         arguments.extend(relaxed.map(str::to_owned));
     }
+    if options.times > 1 {
+        let settle = format!("{}s", 60_u32.div_ceil(options.times));
+        for quiet in ["--kilo-settle", "--quiet", "--return-quiet"] {
+            arguments.extend([quiet.to_owned(), settle.clone()]);
+        }
+    }
     arguments.extend(options.arguments.iter().cloned());
 
     let logs = mesh::logs(&inside.folder).map_err(Error::Logs)?;
@@ -209,7 +218,7 @@ impl Run<'_> {
             let target = self.target(turn).await?;
             let until = match self.expect() {
                 Expect::Move => Until::Healed(CURE),
-                Expect::Nothing => Until::Passed(NOTHING),
+                Expect::Nothing => Until::Passed((NOTHING / self.options.times).max(NOTHING_FAST)),
             };
             let figures = self.incident(&target, Mover::Tanist, until).await?;
             self.faults.push(figures);

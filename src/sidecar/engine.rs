@@ -35,9 +35,6 @@ use crate::observe::wire::ProberId;
 /// A process younger than this has seen too little.
 const YOUNG: Duration = Duration::from_secs(10);
 
-/// A Kilo agent younger than this may still be applying its first topology.
-const KILO_YOUNG: i64 = 60;
-
 /// How often those report that see most, if nothing happens; and the others.
 const REPORT: Duration = Duration::from_secs(60);
 const REPORT_SELDOM: Duration = Duration::from_secs(600);
@@ -54,6 +51,7 @@ pub(super) struct Identity {
     pub(super) node: NodeName,
     pub(super) incarnation: u32,
     pub(super) clock: Clock,
+    pub(super) kilo_settle: Duration,
 }
 
 /// What comes in.
@@ -281,7 +279,10 @@ impl<H: Hands> Engine<H> {
         if self.pulse.is_late(now) {
             return Some(Abstention::RoundLate);
         }
-        kilo_age.filter(|age| (0..KILO_YOUNG).contains(age)).map(|_| Abstention::KiloJustStarted)
+        let young = |age: &i64| {
+            u64::try_from(*age).is_ok_and(|age| age < self.identity.kilo_settle.as_secs())
+        };
+        kilo_age.filter(young).map(|_| Abstention::KiloJustStarted)
     }
 
     const fn period(&self) -> Duration {

@@ -94,7 +94,12 @@ fn rig(first: Plan) -> Rig {
     let (sight_seen, sight) = watch::channel(Sight::default());
     let admin = Admin::default();
     let metrics = admin.metrics.register(ObserveMetrics::register);
-    let identity = Identity { node: "near-2".into(), incarnation: 7, clock: Clock::start() };
+    let identity = Identity {
+        node: "near-2".into(),
+        incarnation: 7,
+        clock: Clock::start(),
+        kilo_settle: Duration::from_secs(60),
+    };
     let hands = FakeHands { world: Arc::clone(&world), begun: tokio::time::Instant::now() };
     let schedule = Schedule::new("near-2".into(), Rates::default(), 5);
     let inputs = Inputs { plan, sight };
