@@ -16,11 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::hooks::{HookError, Hooks};
 use crate::act::leader::Mover;
+use crate::admin::Admin;
 use crate::cluster::lease::{Campaign, Candidate, KubeServer, Leadership, Timing, draw_identity};
 use crate::cluster::objects::MeshLocation;
 use crate::cluster::watch::{Renewal, Watch};
 use crate::cluster::{self, Clients, ConnectError};
 use crate::config::Config;
+use crate::metrics::{ArbiterMetrics, Leading};
 
 mod actor;
 mod assign;
@@ -54,7 +56,8 @@ pub enum Error {
 ///
 /// # Errors
 /// If the credentials cannot be read.
-pub async fn run(config: &Config, cancel: CancellationToken) -> Result<(), Error> {
+pub async fn run(config: &Config, admin: Admin, cancel: CancellationToken) -> Result<(), Error> {
+    let metrics = admin.metrics.register(ArbiterMetrics::register);
     let hooks = Hooks::new(config.hook_before.as_deref(), config.hook_after.as_deref())?;
     let Clients { api, lease, .. } = cluster::connect(config.kubeconfig.as_deref()).await?;
     let (handicap_sender, handicap) = watch::channel(Duration::ZERO);
@@ -71,7 +74,7 @@ pub async fn run(config: &Config, cancel: CancellationToken) -> Result<(), Error
 
     tokio::select! {
         () = cancel.cancelled() => {}
-        () = rule(config, &api, &hooks, leadership) => {}
+        () = rule((config, &api, &hooks), &metrics, leadership) => {}
         () = handicap_of(config, &api, handicap_sender) => {}
     }
     // The lease is given back before the process ends, so that the next arbiter need not wait.
@@ -80,7 +83,11 @@ pub async fn run(config: &Config, cancel: CancellationToken) -> Result<(), Error
 }
 
 /// Reigns whenever this process holds the lease.
-async fn rule(config: &Config, api: &Client, hooks: &Hooks, mut leadership: Leadership) {
+async fn rule(
+    (config, api, hooks): (&Config, &Client, &Hooks),
+    metrics: &ArbiterMetrics,
+    mut leadership: Leadership,
+) {
     loop {
         let Some(fence) = leadership.current() else {
             leadership.changed().await;
@@ -89,10 +96,12 @@ async fn rule(config: &Config, api: &Client, hooks: &Hooks, mut leadership: Lead
         tracing::info!(%fence, "Holding the lease");
         let label = &config.topology_label;
         let mover = Mover::new(api.clone(), leadership.clone(), label, hooks.clone());
+        metrics.hold(Leading::Yes);
         tokio::select! {
-            () = Reign::begin(config, api, mover).rule() => {}
+            () = Reign::begin(config, api, mover, metrics.clone()).rule() => {}
             () = ended(leadership.clone(), &fence) => {}
         }
+        metrics.hold(Leading::No);
         tracing::info!(%fence, "The lease is lost");
     }
 }

@@ -12,6 +12,7 @@ mod arbiter;
 mod crds;
 mod lab;
 mod replay;
+mod restore;
 
 /// Proves with fresh flows that Kilo's leaders forward, and moves the leader when one does not.
 #[derive(Debug, Parser)]
@@ -31,6 +32,8 @@ enum Command {
     Replay(replay::Replay),
     /// Builds a mesh on this machine, breaks it, and shows what Kilo does alone and with Tanist
     Lab(lab::Lab),
+    /// Pauses every location, then puts back the leader annotations that the operator had
+    Restore(restore::Restore),
     /// Prints the custom resource definitions, for kubectl apply
     Crds,
 }
@@ -54,6 +57,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Arbiter(arbiter) => arbiter.run(),
         Command::Replay(replay) => replay.run(),
         Command::Lab(lab) => lab.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Crds => crds::run(),
     }
 }

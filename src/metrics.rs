@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+mod arbiter;
 mod observe;
 
+pub use arbiter::{ArbiterMetrics, Leading};
 pub use observe::ObserveMetrics;
 
 /// All metrics of this process; clones share them.

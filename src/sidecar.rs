@@ -3,7 +3,6 @@
 //! It watches one MeshLocation, its own location's, and its own Node, so its cost does not grow
 //! with the mesh. Whatever the API server does, probing goes on.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::{self, Admin};
+use crate::admin::{Admin, Pending};
 use crate::evidence::NodeName;
 use crate::metrics::ObserveMetrics;
 use crate::net::Netlink;
@@ -46,8 +45,6 @@ pub struct SidecarConfig {
     pub port: u16,
     /// The file of probe keys.
     pub keys: PathBuf,
-    /// Where to serve `/healthz`, `/readyz` and `/metrics`; none: nowhere.
-    pub admin: Option<SocketAddr>,
     /// The overlay's device, such as `flannel.1`; none: found by itself.
     pub overlay: Option<String>,
     /// The port of the Kilo agent's metrics on this host.
@@ -70,33 +67,10 @@ pub enum Error {
     /// There are no keys to probe with.
     #[error("start to probe")]
     Keys(#[from] KeyError),
-    /// The admin pages could not be served.
-    #[error("start the admin pages")]
-    Admin(#[from] admin::Error),
-}
-
-/// Runs until it is cancelled, with admin pages of its own.
-pub async fn run(
-    config: SidecarConfig,
-    client: kube::Client,
-    cancel: CancellationToken,
-) -> Result<(), Error> {
-    let admin = Admin::default();
-    let Some(address) = config.admin else {
-        return run_beside(config, client, admin, cancel).await;
-    };
-    let pages = admin.clone().serve(address, axum::Router::new(), cancel.clone());
-    let engine = run_beside(config, client, admin, cancel.clone());
-    // Whichever ends first ends the other.
-    let _ends_both = cancel.drop_guard();
-    tokio::select! {
-        ended = engine => ended,
-        ended = pages => Ok(ended?),
-    }
 }
 
 /// Runs until it is cancelled, and shows itself in `admin`, which somebody else serves.
-pub async fn run_beside(
+pub async fn run(
     config: SidecarConfig,
     client: kube::Client,
     admin: Admin,
@@ -142,7 +116,7 @@ fn eyes(config: &SidecarConfig) -> Eyes {
     Eyes::new(Host::new(devices, netlink), tunnel, config.kilo_port)
 }
 
-async fn ready(mut plan: watch::Receiver<Plan>, first: admin::Pending) {
+async fn ready(mut plan: watch::Receiver<Plan>, first: Pending) {
     if plan.wait_for(|plan| plan.assignment.is_some()).await.is_ok() {
         first.done();
     }

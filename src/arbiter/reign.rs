@@ -23,6 +23,7 @@ use crate::diagnose::Thresholds;
 use crate::evidence::{Assignment, Location, Moment, NodeName, Nudge, Target, kilo};
 use crate::journal::{Header, Journal};
 use crate::judge::{Input, Judge, Judgement};
+use crate::metrics::ArbiterMetrics;
 
 /// How often evidence is judged although nothing came in: it ages.
 const TICK: Duration = Duration::from_millis(500);
@@ -50,12 +51,18 @@ pub(super) struct Reign<'a> {
     statuses: Statuses,
     events: Events,
     written: BTreeMap<Location, Moment>,
+    metrics: ArbiterMetrics,
     last: Plan,
 }
 
 impl<'a> Reign<'a> {
     /// Begins a reign: opens the watches, remembers nothing yet.
-    pub(super) fn begin(config: &'a Config, client: &Client, mover: Mover) -> Self {
+    pub(super) fn begin(
+        config: &'a Config,
+        client: &Client,
+        mover: Mover,
+        metrics: ArbiterMetrics,
+    ) -> Self {
         let clock = Clock::start();
         let judge = Judge::new(policy(config), thresholds(config), clock.epoch());
         Self {
@@ -73,6 +80,7 @@ impl<'a> Reign<'a> {
             statuses: Statuses::start(client.clone()),
             events: Events::start(client.clone(), config.node.as_deref().unwrap_or("arbiter")),
             written: BTreeMap::new(),
+            metrics,
             last: Plan::default(),
         }
     }
@@ -90,6 +98,7 @@ impl<'a> Reign<'a> {
                 () = self.peers.changed() => {}
                 (location, progress) = self.actor.done() => {
                     transitions::acted(&location, &progress, &self.events);
+                    self.metrics.acted(&location, &progress);
                     self.take(Input::Progress(location, progress));
                 }
                 _ = tick.tick() => {}
@@ -151,6 +160,8 @@ impl<'a> Reign<'a> {
         let now = self.clock.now();
         let judgement = self.judge.round(now);
         self.record(|journal| journal.round(now, &judgement.plan));
+        let took = self.clock.now().since(now);
+        self.metrics.round(took, &self.last, &judgement.plan, &judgement.findings);
         transitions::tell(&self.last, &judgement, &self.events);
         self.publish(&judgement, now);
         self.actor.order(self.orders(&judgement.plan));

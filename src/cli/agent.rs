@@ -9,6 +9,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{arbiter, block_on, until_told_to_stop};
+use crate::admin::Admin;
 use crate::cluster;
 use crate::config::{Config, Settings};
 use crate::evidence::NodeName;
@@ -36,16 +37,23 @@ impl Agent {
         let sidecar = sidecar_config(&config)?;
         block_on(async move {
             let cancel = until_told_to_stop()?;
-            let arbiter =
-                self.with_arbiter.then(|| beside(config.clone(), cancel.clone())).transpose()?;
-            let clients = cluster::connect(config.kubeconfig.as_deref()).await?;
-            let ended = sidecar::run(sidecar, clients.api, cancel.clone()).await;
+            let admin = Admin::default();
+            let pages = admin.clone().serve(config.admin, axum::Router::new(), cancel.clone());
+            let beside = || beside(config.clone(), admin.clone(), cancel.clone());
+            let arbiter = self.with_arbiter.then(beside).transpose()?;
+            let api = cluster::connect(config.kubeconfig.as_deref()).await?.api;
+            let ended = tokio::select! {
+                ended = sidecar::run(sidecar, api, admin.clone(), cancel.clone()) => {
+                    ended.context("the sidecar ended")
+                }
+                ended = pages => ended.context("the admin pages ended"),
+            };
             cancel.cancel();
             if let Some(arbiter) = arbiter {
                 let joined = tokio::task::spawn_blocking(move || arbiter.join()).await?;
                 joined.map_err(|_| anyhow::anyhow!("the arbiter's thread panicked"))??;
             }
-            ended.context("the sidecar ended")?;
+            ended?;
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -58,7 +66,6 @@ fn sidecar_config(config: &Config) -> anyhow::Result<SidecarConfig> {
         node: NodeName(node),
         port: config.port,
         keys,
-        admin: Some(config.admin),
         overlay: config.overlay.clone(),
         kilo_port: config.kilo_port,
         kilo_settle: config.kilo_settle,
@@ -72,11 +79,17 @@ fn sidecar_config(config: &Config) -> anyhow::Result<SidecarConfig> {
 /// Runs the arbiter on a thread of its own, so that judging never delays a probe.
 fn beside(
     config: Config,
+    admin: Admin,
     cancel: CancellationToken,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+    let serve = move || {
+        block_on(arbiter::serve(config, admin, cancel)).inspect_err(|error| {
+            tracing::error!(error = format!("{error:#}"), "No arbiter runs in this process");
+        })
+    };
     std::thread::Builder::new()
         .name("arbiter".to_owned())
-        .spawn(move || block_on(arbiter::serve(config, cancel)))
+        .spawn(serve)
         .context("cannot start the arbiter's thread")
 }
 

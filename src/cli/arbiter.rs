@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent::load;
 use super::{block_on, until_told_to_stop};
+use crate::admin::Admin;
 use crate::config::{Config, Settings};
 use crate::{arbiter, telemetry};
 
@@ -28,13 +29,22 @@ impl Arbiter {
         telemetry::start(&config.log)?;
         block_on(async move {
             let cancel = until_told_to_stop()?;
-            serve(config, cancel).await?;
+            let admin = Admin::default();
+            let pages = admin.clone().serve(config.admin, axum::Router::new(), cancel.clone());
+            tokio::select! {
+                ended = serve(config, admin, cancel.clone()) => ended?,
+                ended = pages => ended?,
+            }
             Ok(ExitCode::SUCCESS)
         })
     }
 }
 
 /// Stands for arbiter until cancelled.
-pub(super) async fn serve(config: Config, cancel: CancellationToken) -> anyhow::Result<()> {
-    arbiter::run(&config, cancel).await.context("the arbiter ended")
+pub(super) async fn serve(
+    config: Config,
+    admin: Admin,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    arbiter::run(&config, admin, cancel).await.context("the arbiter ended")
 }

@@ -1,0 +1,219 @@
+//! What the arbiter counts. Locations are labels: there are as many as an operator made.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::decide::{Cause, Health, LocationPlan, Plan, Progress, Rail, Wish};
+use crate::diagnose::Finding;
+use crate::evidence::Location;
+
+/// From a small mesh's round to one that would delay a verdict.
+const ROUNDS: [f64; 8] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.2];
+
+/// What the arbiter counts.
+#[derive(Debug, Clone)]
+pub struct ArbiterMetrics {
+    leading: Gauge,
+    rounds: Histogram,
+    health: Family<HealthLabels, Gauge>,
+    served: Family<ServedLabels, Gauge>,
+    heirs: Family<LocationLabel, Gauge>,
+    findings: Family<ClassLabel, Gauge>,
+    convictions: Family<LocationLabel, Counter>,
+    moves: Family<CauseLabels, Counter>,
+    refused: Family<LocationLabel, Counter>,
+    would_have_moved: Family<RailLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LocationLabel {
+    location: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HealthLabels {
+    location: String,
+    health: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServedLabels {
+    location: String,
+    by: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClassLabel {
+    class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    location: String,
+    cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RailLabels {
+    location: String,
+    rail: &'static str,
+}
+
+impl ArbiterMetrics {
+    /// Registers what the arbiter counts.
+    pub fn register(registry: &mut Registry) -> Self {
+        let new = Self {
+            leading: Gauge::default(),
+            rounds: Histogram::new(ROUNDS),
+            health: Family::default(),
+            served: Family::default(),
+            heirs: Family::default(),
+            findings: Family::default(),
+            convictions: Family::default(),
+            moves: Family::default(),
+            refused: Family::default(),
+            would_have_moved: Family::default(),
+        };
+        let all = registry;
+        all.register(
+            "arbiter_leading",
+            "1 while this process holds the lease",
+            new.leading.clone(),
+        );
+        all.register("round_seconds", "How long a round of judgement took", new.rounds.clone());
+        all.register("location_health", "1 for the state a location is in", new.health.clone());
+        all.register(
+            "location_served",
+            "Nodes served now, and by the best heir",
+            new.served.clone(),
+        );
+        all.register("location_heirs", "Members fit to lead next", new.heirs.clone());
+        all.register("findings", "Faults seen at present, by class", new.findings.clone());
+        all.register("convictions", "Times a leader was convicted", new.convictions.clone());
+        all.register("moves", "Moves wished for, by cause", new.moves.clone());
+        all.register("moves_refused", "Moves given up before they were whole", new.refused.clone());
+        let help = "Moves that a guard rail held back, by the rail; observe mode is one";
+        all.register("would_have_moved", help, new.would_have_moved.clone());
+        new
+    }
+
+    /// Notes whether this process holds the lease. One that does not knows nothing of the mesh.
+    pub fn hold(&self, leading: Leading) {
+        self.leading.set(i64::from(leading == Leading::Yes));
+        if leading == Leading::No {
+            self.health.clear();
+            self.served.clear();
+            self.heirs.clear();
+            self.findings.clear();
+        }
+    }
+
+    /// Notes one round: what it took, what it found, and what it changed.
+    pub fn round(&self, took: Duration, before: &Plan, after: &Plan, findings: &[Finding]) {
+        self.rounds.observe(took.as_secs_f64());
+        self.findings.clear();
+        for finding in findings {
+            self.findings.get_or_create(&ClassLabel { class: finding.class.as_str() }).inc();
+        }
+        for (location, plan) in &after.locations {
+            self.state(location, plan);
+            self.change(location, before.locations.get(location), plan);
+        }
+    }
+
+    /// Notes what became of a move.
+    pub fn acted(&self, location: &Location, progress: &Progress) {
+        if matches!(progress, Progress::Refused { .. }) {
+            self.refused.get_or_create(&label(location)).inc();
+        }
+    }
+
+    fn state(&self, location: &Location, plan: &LocationPlan) {
+        for health in [Health::Forwards, Health::Unclear, Health::Impaired, Health::Dark] {
+            let labels = HealthLabels { location: location.0.clone(), health: name(health) };
+            self.health.get_or_create(&labels).set(i64::from(plan.health == health));
+        }
+        for (by, count) in [("now", plan.served_now), ("best", plan.served_best)] {
+            let labels = ServedLabels { location: location.0.clone(), by };
+            self.served.get_or_create(&labels).set(i64::from(count));
+        }
+        let fit = plan.heirs.iter().filter(|heir| heir.is_fit()).count();
+        self.heirs.get_or_create(&label(location)).set(i64::try_from(fit).unwrap_or(i64::MAX));
+    }
+
+    fn change(&self, location: &Location, was: Option<&LocationPlan>, plan: &LocationPlan) {
+        let was_dark = was.is_some_and(|was| was.health == Health::Dark);
+        if plan.health == Health::Dark && !was_dark {
+            self.convictions.get_or_create(&label(location)).inc();
+        }
+        if let Wish::Move(wanted) = &plan.wish
+            && was.is_none_or(|was| was.wish != plan.wish)
+        {
+            let labels = CauseLabels { location: location.0.clone(), cause: cause(wanted.cause) };
+            self.moves.get_or_create(&labels).inc();
+        }
+        let held = |plan: &LocationPlan| plan.would_move.as_ref().and(plan.held.as_ref()).map(rail);
+        if let Some(rail) = held(plan)
+            && was.and_then(held) != Some(rail)
+        {
+            let labels = RailLabels { location: location.0.clone(), rail };
+            self.would_have_moved.get_or_create(&labels).inc();
+        }
+    }
+}
+
+/// Whether this process holds the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leading {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+}
+
+fn label(location: &Location) -> LocationLabel {
+    LocationLabel { location: location.0.clone() }
+}
+
+const fn name(health: Health) -> &'static str {
+    match health {
+        Health::Forwards => "forwards",
+        Health::Unclear => "unclear",
+        Health::Impaired => "impaired",
+        Health::Dark => "dark",
+    }
+}
+
+const fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Verdict => "verdict",
+        Cause::Relapse => "relapse",
+        Cause::Request => "request",
+        Cause::Pin => "pin",
+        Cause::Revert => "revert",
+    }
+}
+
+const fn rail(rail: &Rail) -> &'static str {
+    match rail {
+        Rail::Paused(_) => "paused",
+        Rail::Granularity(_) => "granularity",
+        Rail::OneReady => "one-ready",
+        Rail::ApiReturn => "api-return",
+        Rail::Storm => "storm",
+        Rail::Pinned => "pinned",
+        Rail::NoHeir => "no-heir",
+        Rail::NoGain { .. } => "no-gain",
+        Rail::Mode(_) => "mode",
+        Rail::KiloPeers => "kilo-peers",
+        Rail::AnotherMove(_) => "another-move",
+        Rail::Resting { .. } => "resting",
+        Rail::Budget(_) => "budget",
+    }
+}
