@@ -43,9 +43,6 @@ const EPOCH: Epoch = Epoch(UnixTime(1_800_000_000_000));
 /// Between two rounds of judgement when nothing arrives.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Between two rounds of judgement at least: reports come in flocks.
-const BREATH: Duration = Duration::from_millis(50);
-
 /// Between two check-ins, and between two resyncs, of a Kilo agent.
 const KILO_PERIOD: Duration = Duration::from_secs(30);
 
@@ -63,6 +60,8 @@ pub struct Setup {
     pub mode: Mode,
     /// The numbers of the decision.
     pub policy: Policy,
+    /// Between two rounds of judgement at least: reports come in flocks.
+    pub breath: Duration,
     /// The node that the arbiter runs on, if it is one of the mesh.
     pub arbiter_on: Option<NodeName>,
     /// What happens, and when.
@@ -342,7 +341,7 @@ impl Simulation {
         if let Some(arbiter) = &mut self.arbiter {
             arbiter.judge.take(Input::Report(Box::new(report)), self.now);
             let soon = self.now + Duration::from_millis(10);
-            self.judge_at(soon.max(self.judged + BREATH));
+            self.judge_at(soon.max(self.judged + self.setup.breath));
         }
     }
 

@@ -403,6 +403,9 @@ pub(super) fn needed_gain(view: &View<'_>) -> u32 {
     members.saturating_mul(percent).div_ceil(100).max(1)
 }
 
+/// How often a Kilo agent checks in.
+const KILO_PERIOD: Duration = Duration::from_secs(30);
+
 /// A dead Kilo agent over a sound data path is worth a person's attention, not a move: it does no
 /// harm until Kilo itself repairs it.
 fn silent_agent(case: &Case, view: &View<'_>) -> Option<String> {
@@ -414,9 +417,11 @@ fn silent_agent(case: &Case, view: &View<'_>) -> Option<String> {
     });
     let seen = evidence.mesh.nodes.get(leader)?.last_seen?;
     let age = u64::try_from(evidence.mesh.at.seconds() - seen).unwrap_or(0);
-    let overdue = Duration::from_secs(age) > view.policy.check_in;
+    let age = Duration::from_secs(age);
+    // One that is only restarting checks in when it is due.
+    let overdue = age > view.policy.check_in || (down && age > KILO_PERIOD);
 
-    (!case.is_dark() && (down || overdue) && !view.mesh.api_returns).then(|| {
+    (!case.is_dark() && overdue && !view.mesh.api_returns).then(|| {
         format!(
             "the Kilo agent of {leader} is silent while its data path is not known to be broken: \
              restart it before Kilo elects another leader, 60 s after its last check-in"
