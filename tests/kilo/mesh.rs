@@ -237,7 +237,17 @@ impl Mesh {
         Ok(flow.await??)
     }
 
-    /// Returns the agent's metrics without labels, as a sidecar reads them.
+    /// Tells whether a flow passes now, with some patience for a busy machine.
+    pub(crate) async fn reaches(&self, from: &str, to: &str) -> anyhow::Result<bool> {
+        for _ in 0..4 {
+            if self.flow(from, to).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the metrics of an agent, as a sidecar reads them.
     pub(crate) async fn metrics(&self, node: &NodeName) -> anyhow::Result<BTreeMap<String, f64>> {
         let read = self.nodes[node].host.host.run(async || {
             let mut stream = TcpStream::connect(("127.0.0.1", kilo::HTTP_PORT)).await?;

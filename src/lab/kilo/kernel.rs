@@ -8,12 +8,14 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{Agent, Error};
+use crate::evidence::NodeName;
 use crate::evidence::kilo::topology::{self, Device, KILO_TABLE, MAIN_TABLE, Topology};
 use crate::lab::wireguard::Wireguard;
 use crate::net::{self, Hop, Netlink};
 
 /// The kernel, as far as the agent has its hands in it.
 pub(super) struct Kernel {
+    node: NodeName,
     netlink: Netlink,
     wireguard: Arc<Wireguard>,
     overlay: String,
@@ -25,6 +27,7 @@ pub(super) struct Kernel {
 impl Kernel {
     pub(super) fn open(agent: &Agent) -> Result<Self, Error> {
         Ok(Self {
+            node: agent.node.clone(),
             netlink: Netlink::open()?,
             wireguard: Arc::clone(&agent.wireguard),
             overlay: agent.overlay.clone(),
@@ -47,7 +50,8 @@ impl Kernel {
             Some(tunnel) => {
                 self.set_address(tunnel.address).await?;
                 if self.wireguard.configure(tunnel).await? {
-                    tracing::info!(peers = tunnel.peers.len(), "WireGuard peers replaced");
+                    let peers = tunnel.peers.len();
+                    tracing::debug!(node = %self.node, peers, "WireGuard peers replaced");
                 }
                 self.wireguard.up().await?;
             }
