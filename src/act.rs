@@ -9,4 +9,4 @@ pub mod tell;
 pub use statuses::Statuses;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

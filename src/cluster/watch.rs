@@ -358,3 +358,6 @@ fn back_off() -> backon::ExponentialBackoff {
         .without_max_times()
         .build()
 }
+
+#[cfg(test)]
+mod tests;
