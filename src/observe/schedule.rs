@@ -332,10 +332,9 @@ impl Schedule {
             background_permille: track.background(now, &self.rates),
             never_worked: !track.answered(),
         };
-        let recent = |(_, track): &(&Path, &Track)| {
-            track.condition() != Condition::Unknown || !track.answered()
-        };
-        self.tracks.iter().filter(recent).map(report).collect()
+        // A path on which nothing was sent lately says nothing.
+        let tells = |path: &PathReport| path.steady.sent > 0 || path.burst.is_some();
+        self.tracks.iter().map(report).filter(tells).collect()
     }
 
     /// Returns how every path does.

@@ -264,7 +264,8 @@ impl<H: Hands> Engine<H> {
             tracing::info!(from = ?self.abstains, to = ?abstains, "Abstention changed");
             self.abstains = abstains;
             self.metrics.abstaining(abstains);
-            self.pen.ask(Urgency::Soon, now);
+            // Who just found itself late may be the reason for what others saw.
+            self.pen.ask(Urgency::AtOnce, now);
         }
     }
 
