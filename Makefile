@@ -3,10 +3,26 @@
 
 CARGO ?= cargo
 
-.PHONY: lab test fmt clippy docs deny unit tools
+.PHONY: lab scenarios test fmt clippy docs deny unit tools
 
 lab: nft
 	$(CARGO) run --release -- lab
+
+# Every fault in namespaces and in real time, some 20 minutes: a leader that relays badly is moved,
+# and nothing else moves one.
+SCENARIOS = new-flows vxlan-wedge partial:25 partial:5 forward-off one-way mtu:1200 node-dead \
+  member-dead agent-dead agent-restart wan-cut:onprem,cloud api-down cpu-starved probes-dropped
+
+scenarios: nft
+	$(CARGO) build --release
+	@failed=; for fault in $(SCENARIOS); do \
+	  echo "== $$fault"; \
+	  ./target/release/tanist lab --without-tanist 0s --fault $$fault || failed="$$failed $$fault"; \
+	done; \
+	echo "== vxlan-wedge in a mesh of two by two"; \
+	./target/release/tanist lab --without-tanist 0s --locations 2 --nodes 2 --fault vxlan-wedge \
+	  || failed="$$failed two-by-two"; \
+	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 test: nft fmt clippy docs deny unit
 

@@ -11,8 +11,8 @@
 //! agent-dead       the node's Kilo agent is dead; agent-restart: stopped cleanly and started again
 //! wan-cut:A,B      nothing passes between two locations
 //! api-down         the API server refuses connections
-//! cpu-starved      the node's Tanist runs for 5 of every 100 ms
-//! probes-dropped   a firewall drops the probe port
+//! cpu-starved      Tanist runs for 5 of every 100 ms; on every node if none is said
+//! probes-dropped   a firewall drops the probe port; on every node if none is said
 //! ```
 
 use std::fmt;
@@ -42,7 +42,7 @@ pub enum Fault {
     MemberDead,
     /// The Kilo agent is killed and cleans nothing up.
     AgentDead,
-    /// The Kilo agent ends cleanly; lifting the fault starts it.
+    /// The Kilo agent ends cleanly and is started again.
     AgentRestart,
     /// Nothing passes between the two locations.
     WanCut(Location, Location),
@@ -61,6 +61,8 @@ pub enum Usual {
     Leader,
     /// On a member.
     Member,
+    /// On every node.
+    Everywhere,
     /// On no node in particular.
     Mesh,
 }
@@ -103,6 +105,7 @@ impl Fault {
         match self {
             Self::MemberDead => Usual::Member,
             Self::WanCut(..) | Self::ApiDown => Usual::Mesh,
+            Self::CpuStarved | Self::ProbesDropped => Usual::Everywhere,
             Self::NewFlows
             | Self::VxlanWedge
             | Self::Partial(_)
@@ -111,9 +114,7 @@ impl Fault {
             | Self::Mtu(_)
             | Self::NodeDead
             | Self::AgentDead
-            | Self::AgentRestart
-            | Self::CpuStarved
-            | Self::ProbesDropped => Usual::Leader,
+            | Self::AgentRestart => Usual::Leader,
         }
     }
 

@@ -22,7 +22,7 @@ use crate::evidence::{Location, NodeName, UnixTime};
 const CALM: Duration = Duration::from_millis(1500);
 
 /// How long the mesh may take to settle.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What went wrong with the mesh.
 #[derive(Debug, thiserror::Error)]
@@ -198,19 +198,30 @@ impl Mesh {
             return Ok(());
         }
 
-        let place = self.target(fault, node)?;
+        for place in self.targets(fault, node)? {
+            self.strike_at(fault, &place).await?;
+        }
+        Ok(())
+    }
+
+    async fn strike_at(&mut self, fault: &Fault, place: &Place) -> Result<(), Error> {
         let network = &self.network;
         let station = self.stations.get_mut(&place.name);
         let station = station.ok_or_else(|| Error::NoNode(place.name.clone()))?;
+
         match fault {
             Fault::ForwardOff => forwarding(&station.host.host, "0").await?,
             Fault::NodeDead | Fault::MemberDead => {
-                network.unplug(&place).await?;
+                network.unplug(place).await?;
                 station.kill_sidecar().await;
                 station.kill_kilo().await;
             }
             Fault::AgentDead => station.kill_kilo().await,
-            Fault::AgentRestart => station.stop_kilo().await,
+            Fault::AgentRestart => {
+                let failed = |source| Error::Station { node: place.name.clone(), source };
+                station.stop_kilo().await;
+                station.start_kilo().await.map_err(failed)?;
+            }
             Fault::CpuStarved => station.starve(),
             Fault::NewFlows
             | Fault::VxlanWedge
@@ -219,7 +230,7 @@ impl Mesh {
             | Fault::Mtu(_)
             | Fault::ProbesDropped
             | Fault::WanCut(..)
-            | Fault::ApiDown => self.filter(fault, &place, Change::Set).await?,
+            | Fault::ApiDown => self.filter(fault, place, Change::Set).await?,
         }
 
         Ok(())
@@ -240,22 +251,33 @@ impl Mesh {
             return Ok(());
         }
 
-        let place = self.target(fault, node)?;
+        for place in self.targets(fault, node)? {
+            self.lift_at(fault, &place, launch).await?;
+        }
+        Ok(())
+    }
+
+    async fn lift_at(
+        &mut self,
+        fault: &Fault,
+        place: &Place,
+        launch: Option<&Launch>,
+    ) -> Result<(), Error> {
         let failed = |source| Error::Station { node: place.name.clone(), source };
         let station = self.stations.get_mut(&place.name);
         let station = station.ok_or_else(|| Error::NoNode(place.name.clone()))?;
+
         match fault {
             Fault::ForwardOff => forwarding(&station.host.host, "1").await?,
             Fault::NodeDead | Fault::MemberDead => {
-                self.network.plug(&place).await?;
+                self.network.plug(place).await?;
                 station.start_kilo().await.map_err(failed)?;
                 if let Some(launch) = launch {
                     station.start_sidecar(&self.control, launch).await.map_err(failed)?;
                 }
             }
-            Fault::AgentDead | Fault::AgentRestart => {
-                station.start_kilo().await.map_err(failed)?;
-            }
+            Fault::AgentDead => station.start_kilo().await.map_err(failed)?,
+            Fault::AgentRestart => {}
             Fault::CpuStarved => station.feed(),
             Fault::NewFlows
             | Fault::VxlanWedge
@@ -264,16 +286,26 @@ impl Mesh {
             | Fault::Mtu(_)
             | Fault::ProbesDropped
             | Fault::WanCut(..)
-            | Fault::ApiDown => self.filter(fault, &place, Change::Lift).await?,
+            | Fault::ApiDown => self.filter(fault, place, Change::Lift).await?,
         }
 
         Ok(())
     }
 
-    fn target(&self, fault: &Fault, node: Option<&NodeName>) -> Result<Place, Error> {
-        let node = node.ok_or_else(|| Error::NoTarget(fault.clone()))?;
-        let place = self.network.topology.place(node);
-        place.cloned().ok_or_else(|| Error::NoNode(node.clone()))
+    /// Returns where a fault strikes.
+    fn targets(&self, fault: &Fault, node: Option<&NodeName>) -> Result<Vec<Place>, Error> {
+        let topology = &self.network.topology;
+
+        match (node, fault.usual()) {
+            (Some(node), _) => {
+                let place = topology.place(node).ok_or_else(|| Error::NoNode(node.clone()))?;
+                Ok(vec![place.clone()])
+            }
+            (None, Usual::Everywhere) => Ok(topology.places.clone()),
+            (None, Usual::Leader | Usual::Member | Usual::Mesh) => {
+                Err(Error::NoTarget(fault.clone()))
+            }
+        }
     }
 
     /// Returns the node that a fault strikes if nobody says: in that location its leader, or its
@@ -281,7 +313,7 @@ impl Mesh {
     #[must_use]
     pub fn usual(&self, fault: &Fault, location: &Location, leader: &NodeName) -> Option<NodeName> {
         match fault.usual() {
-            Usual::Mesh => None,
+            Usual::Mesh | Usual::Everywhere => None,
             Usual::Leader => Some(leader.clone()),
             Usual::Member => {
                 let mut members = self.network.topology.members(location);

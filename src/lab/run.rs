@@ -8,7 +8,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{sleep, sleep_until};
 
-use super::chronicle::Chronicle;
+use super::chronicle::{Chronicle, What};
 use super::faults::{Fault, Order};
 use super::figures::{Concern, Figures, Mover, Struck};
 use super::mesh::{self, Mesh};
@@ -126,7 +126,8 @@ pub async fn run(
     timeline.now(&format!("fresh flows pass between all locations; leaders: {}", list(&leaders)));
 
     let chronicle = Chronicle::start(&mesh.control.client);
-    let mut run = Run { options, launch, mesh, chronicle, timeline, faults: Vec::new() };
+    let (faults, failures) = (Vec::new(), Vec::new());
+    let mut run = Run { options, launch, mesh, chronicle, timeline, faults, failures };
     run.alone().await?;
     run.with_tanist().await?;
 
@@ -162,6 +163,7 @@ struct Run<'a> {
     chronicle: Chronicle,
     timeline: &'a Timeline,
     faults: Vec<Figures>,
+    failures: Vec<String>,
 }
 
 /// What a fault is watched for.
@@ -251,7 +253,8 @@ impl Run<'_> {
             | Fault::CpuStarved
             | Fault::ProbesDropped => false,
         };
-        let acts = self.options.mode == Mode::Act && self.options.nodes > 1;
+        // An heir is proven by two members besides the leader and itself, or the leader as one.
+        let acts = self.options.mode == Mode::Act && self.options.nodes > 2;
 
         if moves && acts { Expect::Move } else { Expect::Nothing }
     }
@@ -306,10 +309,19 @@ impl Run<'_> {
         launch: Option<&Launch>,
     ) -> Result<(), Error> {
         let fault = &self.options.order.fault;
+        let known = self.chronicle.after(0).len();
         self.mesh.lift(fault, node.as_ref(), launch).await?;
         self.timeline.count_from(None);
         self.timeline.now(&format!("fault {fault} is lifted"));
         let leaders = self.mesh.settle().await?;
+
+        for happening in self.chronicle.after(known) {
+            self.timeline.at(happening.at, &happening.what.to_string());
+            if let What::Move(location, record) = happening.what {
+                let late = format!("{fault}: lifted, and then {location} moved to {}", record.to);
+                self.failures.push(late);
+            }
+        }
         self.timeline.now(&format!("fresh flows pass; leaders: {}", list(&leaders)));
         Ok(())
     }
@@ -388,13 +400,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn finish(self) -> (Report, Mesh) {
-        let failures = self
-            .faults
-            .iter()
-            .filter(|fault| fault.by != Mover::Hand)
-            .skip(usize::from(!self.options.alone.is_zero()));
-        let failures = failures.flat_map(|fault| failures_of(self.expect(), fault)).collect();
+    fn finish(mut self) -> (Report, Mesh) {
+        let alone = usize::from(!self.options.alone.is_zero());
+        let seen = self.faults.iter().skip(alone).filter(|fault| fault.by != Mover::Hand);
+        let seen = seen.flat_map(|fault| failures_of(self.expect(), fault)).collect::<Vec<_>>();
+        self.failures.extend(seen);
+
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
             mesh: [self.options.locations, self.options.nodes],
@@ -402,9 +413,8 @@ impl Run<'_> {
             parts: report::parts(&self.faults, Mover::Tanist),
             by_hand: report::parts(&self.faults, Mover::Hand),
             faults: self.faults,
-            failures,
+            failures: self.failures,
         };
-
         (report, self.mesh)
     }
 }
