@@ -139,7 +139,7 @@ fn a_partial_fault_is_told_with_its_share() {
 #[test]
 fn a_finding_is_one_sentence_with_counts() {
     let (_, mut evidence) = Scenario::new(&[3, 3, 3], Fault::NewFlows, 0.0, 1).evidence();
-    let full = evidence::LocalFinding {
+    let full = LocalFinding {
         cause: LocalCause::ConntrackFull,
         detail: "conntrack holds 262144 of 262144".to_owned(),
     };
@@ -162,7 +162,7 @@ fn local_findings_alone_convict_nobody() {
     let (_, mut evidence) = Scenario::new(&[3, 3], Fault::None, 0.0, 1).evidence();
     for reporter in evidence.reporters.values_mut() {
         let detail = "net.ipv4.ip_forward is 0".to_owned();
-        reporter.local.push(evidence::LocalFinding { cause: LocalCause::ForwardingOff, detail });
+        reporter.local.push(LocalFinding { cause: LocalCause::ForwardingOff, detail });
     }
     assert_eq!(judged(&evidence).0, Vec::new());
 }

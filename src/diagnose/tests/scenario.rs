@@ -2,13 +2,18 @@
 //! tests and the confusion table hold diagnoses against. It follows every packet leg by leg and
 //! knows nothing of elements.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evidence::{
     AddressKind, Element, Evidence, Flow, Granularity, Leadership, Location, Mesh, Moment, Node,
     NodeName, Observation, Pace, Path, Reporter, Window,
 };
+
+#[path = "scenario/packets.rs"]
+mod packets;
+#[path = "scenario/probing.rs"]
+mod probing;
 
 /// What is broken, and where; of the location that [`Scenario::victim`] names unless it says so.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,13 +82,12 @@ impl Fault {
     ];
 
     /// Returns how long it has lasted when judged: small shares take longer to show.
-    const fn lasted(self) -> Duration {
-        match self {
-            Self::Partial(share) if share < 0.1 => Duration::from_secs(60),
-            Self::Partial(_) => Duration::from_secs(10),
-            Self::Mtu => Duration::from_secs(90),
-            _ => Duration::from_millis(2500),
+    fn lasted(self) -> Duration {
+        if self == Self::Mtu {
+            return Duration::from_secs(90);
         }
+        let Self::Partial(share) = self else { return Duration::from_millis(2500) };
+        Duration::from_secs(if share < 0.1 { 60 } else { 10 })
     }
 }
 
@@ -108,19 +112,11 @@ pub(crate) struct Scenario {
     lucky: BTreeMap<Path, bool>,
 }
 
+/// Where a probe goes.
+type Spot = (NodeName, AddressKind);
+
 /// Flows: when opened, whether the request arrived, whether the answer did.
 type Samples = Vec<(Moment, bool, bool)>;
-
-#[derive(Debug, Clone, PartialEq)]
-enum Leg {
-    Overlay(NodeName, NodeName),
-    Forward(NodeName, Inward),
-    Wan(NodeName, NodeName),
-    Lan(NodeName, NodeName),
-}
-
-/// Which way a packet passes a leader.
-type Inward = bool;
 
 impl Scenario {
     /// Lays out a mesh and draws from `seed` what its probing sees.
@@ -161,23 +157,25 @@ impl Scenario {
 
     /// Tells whether an element is what is really broken, or a part of it.
     pub(crate) fn is_true(&self, element: &Element) -> bool {
-        let node = match self.fault {
-            Fault::None | Fault::PortNeverOpen | Fault::WholeMesh | Fault::ApiStorm => {
-                return false;
+        let pair = [self.victim(), self.member()];
+        match self.fault {
+            Fault::None | Fault::PortNeverOpen | Fault::WholeMesh | Fault::ApiStorm => false,
+            Fault::WanCut => *element == Element::tunnel(&Self::location(0), &Self::location(1)),
+            Fault::OverlayPair => matches!(element, Element::OverlayPair(one, other)
+                if pair == [one, other] || pair == [other, one]),
+            Fault::MemberDead | Fault::MemberOverlay | Fault::PortBlocked => {
+                element.node() == Some(self.member())
             }
-            Fault::WanCut => {
-                let cut = Element::tunnel(&Self::location(0), &Self::location(1));
-                return *element == cut;
-            }
-            Fault::OverlayPair => {
-                let (leader, member) = (self.victim().clone(), self.member().clone());
-                return matches!(element, Element::OverlayPair(one, other)
-                    if (one, other) == (&leader, &member) || (one, other) == (&member, &leader));
-            }
-            Fault::MemberDead | Fault::MemberOverlay | Fault::PortBlocked => self.member(),
-            _ => self.victim(),
-        };
-        element.node() == Some(node)
+            Fault::NewFlows
+            | Fault::ForwardOff
+            | Fault::VxlanWedge
+            | Fault::Partial(_)
+            | Fault::OneWayIn
+            | Fault::OneWayOut
+            | Fault::Mtu
+            | Fault::UplinkDead
+            | Fault::LeaderDead => element.node() == Some(self.victim()),
+        }
     }
 
     /// Tells whether the leader is to blame.
@@ -249,335 +247,6 @@ impl Scenario {
         }
 
         observations
-    }
-}
-
-// Probing, as the schedule does it.
-impl Scenario {
-    fn probe(&mut self) {
-        let probers = self.probers();
-        let dark: Vec<Moment> = probers.iter().flat_map(|prober| self.steady(prober)).collect();
-        let lately = |at: &&Moment| **at + Duration::from_secs(10) > self.now;
-        let Some(first) = dark.iter().filter(lately).min() else { return };
-
-        // The arbiter asks once it hears of it, and again while it lasts.
-        let asked = (*first + Duration::from_millis(300)).max(self.now - Duration::from_secs(2));
-        for prober in probers {
-            let start = asked + Duration::from_millis(self.random.below(200) as u64);
-            self.inquest(&prober, start);
-        }
-    }
-
-    fn probers(&self) -> Vec<NodeName> {
-        self.names.iter().flat_map(|names| names.iter().take(4)).cloned().collect()
-    }
-
-    fn is_alive(&self, node: &NodeName, at: Moment) -> bool {
-        let dead = match self.fault {
-            Fault::MemberDead => self.member() == node,
-            Fault::LeaderDead => self.victim() == node,
-            _ => false,
-        };
-        !dead || at < self.onset
-    }
-
-    /// Runs the steady lanes of a minute and the bursts they start; returns when it saw
-    /// something dark.
-    fn steady(&mut self, prober: &NodeName) -> Vec<Moment> {
-        let rotation = self.rotation(prober);
-        let inside = self.inside(prober);
-        let fixed = self.fixed(prober);
-        let (mut calm, mut dark) = (BTreeMap::<String, Moment>::new(), Vec::new());
-
-        let mut at = self.now - Duration::from_secs(60);
-        let mut turn = self.random.below(64);
-        while at < self.now - Duration::from_millis(150) {
-            turn += 1;
-            at = at + Duration::from_micros(997_500 + self.random.below(332_500) as u64);
-            let target = &rotation[turn % rotation.len()];
-            let lost = self.shoot(prober, target, Flow::NewUdp, at);
-            if lost && calm.get(&target.0.0[..1]).is_none_or(|calm| at >= *calm) {
-                let start = at + Duration::from_millis(120);
-                let other = self.other(&rotation, target).clone();
-                for way in [target, &other] {
-                    calm.insert(way.0.0[..1].to_owned(), at + Duration::from_secs(10));
-                }
-                let other = &other;
-                if self.first_loss(prober, [target, other], (&inside, &fixed), start) {
-                    dark.push(start);
-                }
-            }
-            if turn % 8 == 0 && !inside.is_empty() {
-                self.shoot(prober, &inside[(turn / 8) % inside.len()], Flow::NewUdp, at);
-            }
-            if turn % 9 == 0 && !fixed.is_empty() {
-                let target = &fixed[(turn / 9) % fixed.len()];
-                self.shoot(prober, target, Flow::KeptUdp, at);
-                self.shoot(prober, target, Flow::KeptTcp, at);
-            }
-            if turn % 17 == 0 {
-                self.shoot(prober, &rotation[(turn / 17) % rotation.len()], Flow::NewTcp, at);
-            }
-            if turn % 51 == 0 {
-                let target = &fixed[(turn / 51) % fixed.len()];
-                for flow in [Flow::Ping, Flow::Control] {
-                    self.shoot(prober, target, flow, at);
-                }
-                if self.shoot(prober, target, Flow::Large, at) {
-                    let start = at + Duration::from_millis(120);
-                    self.first_loss(prober, [target, target], (&inside, &fixed), start);
-                    dark.push(start);
-                }
-            }
-        }
-
-        dark
-    }
-
-    fn other<'a>(
-        &mut self,
-        rotation: &'a [(NodeName, AddressKind)],
-        lost: &(NodeName, AddressKind),
-    ) -> &'a (NodeName, AddressKind) {
-        let elsewhere: Vec<_> =
-            rotation.iter().filter(|spot| spot.0.0[..1] != lost.0.0[..1]).collect();
-        if elsewhere.is_empty() {
-            return &rotation[self.random.below(rotation.len())];
-        }
-        elsewhere[self.random.below(elsewhere.len())]
-    }
-
-    fn first_loss(
-        &mut self,
-        prober: &NodeName,
-        targets: [&(NodeName, AddressKind); 2],
-        (inside, fixed): (&[(NodeName, AddressKind)], &[(NodeName, AddressKind)]),
-        start: Moment,
-    ) -> bool {
-        let mut dark = false;
-        for target in targets {
-            dark |= self.salvo(prober, target, Flow::NewUdp, 16, start) >= 2;
-        }
-        for target in inside {
-            self.salvo(prober, target, Flow::NewUdp, 4, start);
-        }
-        self.contrast(prober, fixed.first(), start);
-        if let Some(leader) = self
-            .names
-            .iter()
-            .map(|names| &names[0])
-            .find(|leader| leader.0[..1] == targets[0].0.0[..1] && *leader != prober)
-        {
-            let target = (leader.clone(), AddressKind::Pod);
-            self.salvo(prober, &target, Flow::NewUdp, 4, start);
-        }
-
-        dark
-    }
-
-    fn inquest(&mut self, prober: &NodeName, start: Moment) {
-        let home = prober.0[..1].to_owned();
-        for names in self.names.clone().iter().filter(|names| names[0].0[..1] != home) {
-            let chosen = [names.first(), names.get(1..).and_then(<[_]>::last)];
-            for node in chosen.into_iter().flatten() {
-                let target = (node.clone(), AddressKind::Pod);
-                self.salvo(prober, &target, Flow::NewUdp, 8, start);
-            }
-        }
-        for target in self.inside(prober) {
-            self.salvo(prober, &target, Flow::NewUdp, 8, start);
-        }
-        for target in self.fixed(prober) {
-            self.contrast(prober, Some(&target), start);
-        }
-    }
-
-    fn contrast(
-        &mut self,
-        prober: &NodeName,
-        target: Option<&(NodeName, AddressKind)>,
-        start: Moment,
-    ) {
-        let Some(target) = target else { return };
-        for flow in
-            [Flow::KeptUdp, Flow::KeptTcp, Flow::Ping, Flow::Large, Flow::NewTcp, Flow::Control]
-        {
-            self.salvo(prober, target, flow, 2, start);
-        }
-    }
-
-    /// Sends a salvo, which begins its path's burst anew; returns how many flows died of it.
-    fn salvo(
-        &mut self,
-        prober: &NodeName,
-        (to, address): &(NodeName, AddressKind),
-        flow: Flow,
-        count: u32,
-        start: Moment,
-    ) -> u32 {
-        if !self.is_alive(prober, start) || start + Duration::from_millis(200) > self.now {
-            return 0;
-        }
-        let path = Path { from: prober.clone(), to: to.clone(), address: *address, flow };
-        let (mut samples, mut in_row, mut lost) = (Vec::new(), 0, 0);
-        for number in 0..count {
-            let at = start + Duration::from_millis(20) * number;
-            let (arrives, answered) = self.fate(&path, at);
-            samples.push((at, arrives, answered));
-            lost += u32::from(!answered);
-            in_row = if answered { 0 } else { in_row + 1 };
-            if in_row == 6 {
-                break;
-            }
-        }
-        self.probing.entry(path).or_default().1 = samples;
-
-        lost
-    }
-
-    fn shoot(
-        &mut self,
-        prober: &NodeName,
-        (to, address): &(NodeName, AddressKind),
-        flow: Flow,
-        at: Moment,
-    ) -> bool {
-        if !self.is_alive(prober, at) {
-            return false;
-        }
-        let path = Path { from: prober.clone(), to: to.clone(), address: *address, flow };
-        let (arrives, answered) = self.fate(&path, at);
-        self.probing.entry(path).or_default().0.push((at, arrives, answered));
-
-        !answered
-    }
-
-    fn rotation(&self, prober: &NodeName) -> Vec<(NodeName, AddressKind)> {
-        let others = self.names.iter().filter(|names| !names.contains(prober));
-        let of = |names: &Vec<NodeName>| {
-            let spots = names.iter().take(4).flat_map(|node| {
-                [AddressKind::Node, AddressKind::Pod].map(|kind| (node.clone(), kind))
-            });
-            spots.collect::<Vec<_>>()
-        };
-        others.flat_map(of).collect()
-    }
-
-    fn inside(&self, prober: &NodeName) -> Vec<(NodeName, AddressKind)> {
-        let Some(home) = self.names.iter().find(|names| names.contains(prober)) else {
-            return Vec::new();
-        };
-        let leads = home[0] == *prober;
-        let heirs = home.iter().skip(1).take(2);
-        let nodes: BTreeSet<&NodeName> = if leads {
-            home.iter().skip(1).take(3).collect()
-        } else {
-            heirs.chain([&home[0]]).filter(|node| *node != prober).collect()
-        };
-        nodes.into_iter().map(|node| (node.clone(), AddressKind::Pod)).collect()
-    }
-
-    fn fixed(&self, prober: &NodeName) -> Vec<(NodeName, AddressKind)> {
-        let leads = self.names.iter().any(|names| names[0] == *prober);
-        let others = self.names.iter().filter(|names| !names.contains(prober));
-        let aim = |names: &Vec<NodeName>| {
-            let member = names.get(1).filter(|_| leads);
-            (member.unwrap_or(&names[0]).clone(), AddressKind::Pod)
-        };
-        others.map(aim).collect()
-    }
-}
-
-// What becomes of one flow.
-impl Scenario {
-    fn fate(&mut self, path: &Path, at: Moment) -> (bool, bool) {
-        let legs = self.legs(path);
-        let broken = at >= self.onset || self.fault == Fault::PortNeverOpen;
-        let lucky = self.lucky(path);
-        let mut passes = |request: bool| {
-            let unharmed = !broken || legs.iter().all(|leg| !self.drops(leg, path, request, lucky));
-            unharmed && self.random.unit() >= self.background / 2.0
-        };
-        let arrives = passes(true);
-
-        (arrives, arrives && passes(false))
-    }
-
-    /// What keeps its ports fares the same each time.
-    fn lucky(&mut self, path: &Path) -> bool {
-        let Fault::Partial(share) = self.fault else { return true };
-        let keeps = !path.flow.is_fresh() || path.flow == Flow::Ping;
-        let drawn = self.random.unit() >= share;
-        if keeps { *self.lucky.entry(path.clone()).or_insert(drawn) } else { drawn }
-    }
-
-    fn legs(&self, path: &Path) -> Vec<Leg> {
-        let home = |node: &NodeName| self.names.iter().find(|names| names.contains(node));
-        let (Some(from), Some(to)) = (home(&path.from), home(&path.to)) else { return Vec::new() };
-        let (source, target) = (path.from.clone(), path.to.clone());
-        if from == to {
-            return match path.address {
-                AddressKind::Node => vec![Leg::Lan(source, target)],
-                AddressKind::Pod => vec![Leg::Overlay(source, target)],
-            };
-        }
-        let (here, there) = (from[0].clone(), to[0].clone());
-        let mut legs = Vec::new();
-        if source != here {
-            legs.push(Leg::Overlay(source, here.clone()));
-            legs.push(Leg::Forward(here.clone(), false));
-        }
-        legs.push(Leg::Wan(here, there.clone()));
-        if target != there {
-            legs.push(Leg::Forward(there.clone(), true));
-            legs.push(Leg::Overlay(there, target));
-        }
-
-        legs
-    }
-
-    fn drops(&self, leg: &Leg, path: &Path, request: bool, lucky: bool) -> bool {
-        let (victim, fresh) = (self.victim(), path.flow.is_fresh());
-        let member = || self.member();
-        let forward = |wanted: Option<bool>| {
-            matches!(leg, Leg::Forward(node, inward) if node == victim
-                && wanted.is_none_or(|wanted| wanted == (*inward == request)))
-        };
-        let sends = |node: &NodeName| match leg {
-            Leg::Overlay(one, other) => node == if request { one } else { other },
-            Leg::Forward(..) | Leg::Wan(..) | Leg::Lan(..) => false,
-        };
-        let touches = |node: &NodeName| match leg {
-            Leg::Overlay(one, other) | Leg::Wan(one, other) | Leg::Lan(one, other) => {
-                node == one || node == other
-            }
-            Leg::Forward(one, _) => node == one,
-        };
-        let ours = !matches!(path.flow, Flow::Control | Flow::Ping);
-        let overlay = |one: &NodeName| matches!(leg, Leg::Overlay(..)) && touches(one);
-
-        match self.fault {
-            Fault::None => false,
-            Fault::NewFlows => forward(None) && fresh && request,
-            Fault::ForwardOff => forward(None),
-            Fault::VxlanWedge => sends(victim) && fresh && path.flow != Flow::Ping,
-            Fault::Partial(_) => sends(victim) && !lucky,
-            Fault::OneWayIn => forward(Some(true)),
-            Fault::OneWayOut => forward(Some(false)),
-            Fault::Mtu => forward(None) && path.flow == Flow::Large,
-            Fault::WanCut => {
-                matches!(leg, Leg::Wan(..)) && touches(victim) && touches(&self.names[1][0])
-            }
-            Fault::UplinkDead => matches!(leg, Leg::Wan(..)) && touches(victim),
-            Fault::MemberDead => touches(member()),
-            Fault::LeaderDead => touches(victim),
-            Fault::MemberOverlay => overlay(member()),
-            Fault::OverlayPair => overlay(member()) && touches(victim),
-            Fault::PortBlocked => ours && request && path.to == *member(),
-            Fault::PortNeverOpen => ours && request,
-            Fault::WholeMesh => true,
-            Fault::ApiStorm => matches!(leg, Leg::Wan(..)),
-        }
     }
 }
 
