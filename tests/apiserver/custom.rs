@@ -14,6 +14,11 @@ async fn defaults_are_filled_in_and_the_unknown_is_dropped() {
     let filled = json!({"place": "edge", "mode": "observe", "nested": {"depth": 2}, "note": null});
     assert_eq!(made["spec"], filled);
 
+    let nulls = json!({"place": "edge", "mode": null, "budget": null});
+    let made = cluster.post(&path, &custom("fills", "nulls", &nulls)).await.expect(201);
+    assert_eq!(made["spec"], json!({"place": "edge", "mode": "observe"}), "nulls are dropped");
+    let kindless = json!({"metadata": {"name": "x"}, "spec": {"place": "edge"}});
+    cluster.post(&path, &kindless).await.refused(400, "BadRequest");
     let strict = format!("{path}?fieldValidation=Strict");
     let message = cluster.post(&strict, &custom("fills", "two", &spec)).await;
     let message = message.refused(400, "BadRequest");
@@ -116,6 +121,8 @@ async fn definitions_come_and_go() {
     assert_eq!(found["spec"]["names"]["listKind"], "PassingList");
 
     cluster.delete(&path).await.expect(200);
+    let group = "/apis/never.tanist.dev/v1/passings";
+    assert_eq!(cluster.get(group).await.expect(404), "404 page not found\n");
     while cluster.get("/apis/conformance.tanist.dev/v1/passings").await.code != 404 {
         tokio::task::yield_now().await;
     }

@@ -73,6 +73,9 @@ async fn an_apply_creates_changes_and_takes_back() {
 
     let again = apply(&cluster, &one, "alice", &wish).await.expect(200);
     assert_eq!(again["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let null = custom("wishes", "one", &json!({"place": "edge", "budget": null}));
+    let null = apply(&cluster, &one, "alice", &null).await.invalid();
+    assert_eq!(null, ["spec.budget"], "an apply drops no nulls");
     let less = custom("wishes", "one", &json!({"place": "edge"}));
     let less = apply(&cluster, &one, "alice", &less).await.expect(200);
     assert!(less["spec"].get("budget").is_none(), "what is no longer wished for goes");
@@ -144,10 +147,15 @@ async fn an_apply_must_say_who_and_what() {
     let path = format!("{NODES}/vague");
 
     let nobody = cluster.patch(&path, APPLY, &wish("vague", &json!({}))).await;
-    assert!(matches!(nobody.code, 400 | 422), "{}", nobody.body);
+    assert_eq!(nobody.invalid(), ["fieldManager"]);
     let mut unversioned = wish("vague", &json!({}));
     unversioned["metadata"]["managedFields"] = json!([{"manager": "x"}]);
     apply(&cluster, &path, "alice", &unversioned).await.refused(400, "BadRequest");
+    let mut unknown = wish("vague", &json!({}));
+    unknown["spec"] = json!({"unknown": 1});
+    let message = apply(&cluster, &path, "alice", &unknown).await.expect(500);
+    let message = message["message"].as_str().unwrap();
+    assert!(message.contains(".spec.unknown: field not declared in schema"), "{message}");
     let kindless = json!({"metadata": {"name": "vague"}});
     assert_eq!(apply(&cluster, &path, "alice", &kindless).await.code, 400);
 }

@@ -47,6 +47,25 @@ async fn a_json_patch_makes_no_parents() {
     cluster.patch(&path, JSON_PATCH, &add).await.refused(422, "Invalid");
 }
 
+/// What RFC 6902 refuses and the server's library does not.
+#[tokio::test]
+async fn a_json_patch_takes_what_is_missing_for_null() {
+    let cluster = cluster().await;
+    cluster.node("lenient").await;
+    let path = format!("{NODES}/lenient");
+    let leader = "/metadata/annotations/kilo.squat.ai~1leader";
+
+    let absent = json!([
+        {"op": "test", "path": leader, "value": null},
+        {"op": "replace", "path": leader, "value": "true"},
+    ]);
+    let led = cluster.patch(&path, JSON_PATCH, &absent).await.expect(200);
+    assert_eq!(led["metadata"]["annotations"]["kilo.squat.ai/leader"], "true");
+    cluster.patch(&path, JSON_PATCH, &absent).await.refused(422, "Invalid");
+    let orphan = json!([{"op": "test", "path": "/status/images/none", "value": null}]);
+    cluster.patch(&path, JSON_PATCH, &orphan).await.refused(422, "Invalid");
+}
+
 #[tokio::test]
 async fn patches_that_are_none_are_refused() {
     let cluster = cluster().await;
@@ -58,6 +77,10 @@ async fn patches_that_are_none_are_refused() {
         answer.refused(400, "BadRequest");
     }
     cluster.patch(&path, "application/json", &json!({})).await.refused(415, "UnsupportedMediaType");
+    let unknown = json!([{"op": "dance", "path": "/metadata"}]);
+    cluster.patch(&path, JSON_PATCH, &unknown).await.refused(422, "Invalid");
+    let numbered = json!({"metadata": {"labels": {"a": 1}}});
+    assert_eq!(cluster.patch(&path, MERGE, &numbered).await.invalid(), ["patch"]);
     let named = json!({"metadata": {"name": "even"}});
     cluster.patch(&path, MERGE, &named).await.refused(400, "BadRequest");
 }
@@ -107,7 +130,9 @@ async fn a_strategic_patch_merges_by_key() {
     );
 
     let patch = json!({"status": {"conditions": [{"status": "True"}]}});
-    assert_ne!(cluster.patch(&path, STRATEGIC, &patch).await.code, 200, "a condition without key");
+    let keyless = cluster.patch(&path, STRATEGIC, &patch).await.expect(500);
+    let message = keyless["message"].as_str().unwrap();
+    assert!(message.ends_with("does not contain declared merge key: type"), "{message}");
 }
 
 #[tokio::test]

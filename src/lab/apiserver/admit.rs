@@ -28,6 +28,17 @@ pub(super) fn read(
 ) -> Result<Value, Failure> {
     let mut object = read_partial(request, body, warnings)?;
     if let Form::Custom(schema) = &request.resource.form {
+        schema.drop_nulls(&mut object);
+        schema.default(&mut object);
+    }
+
+    Ok(object)
+}
+
+/// Reads what an apply made; there a null that the schema does not allow is an error.
+pub(super) fn read_applied(request: &Request, body: Value) -> Result<Value, Failure> {
+    let mut object = read_partial(request, body, &mut Vec::new())?;
+    if let Form::Custom(schema) = &request.resource.form {
         schema.default(&mut object);
     }
 
@@ -72,6 +83,14 @@ fn check_kind(resource: &Resource, body: &mut Value) -> Result<(), Failure> {
     let Some(object) = body.as_object_mut() else {
         return Err(Failure::bad_request("the body of the request is not an object"));
     };
+    let custom = matches!(resource.form, Form::Custom(_));
+    if custom && (object.get("kind").is_none() || object.get("apiVersion").is_none()) {
+        let message = format!(
+            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing",
+            resource.kind
+        );
+        return Err(Failure::bad_request(&message));
+    }
     for (key, wanted) in [("kind", resource.kind.clone()), ("apiVersion", resource.api_version())] {
         let found = object.entry(key).or_insert_with(|| json!(wanted));
         if found.as_str() != Some(wanted.as_str()) {
@@ -111,6 +130,18 @@ fn report_unknown(
                 told.join(", ")
             );
             Err(Failure::bad_request(&message))
+        }
+        Unknown::Undeclared => {
+            let message = format!(
+                "failed to create typed patch object ({}/{}; {}, Kind={}): .{}: field not \
+                 declared in schema",
+                request.namespace,
+                request.name,
+                request.resource.api_version(),
+                request.resource.kind,
+                unknown.join(", .")
+            );
+            Err(Failure::unexplained(&message))
         }
     }
 }

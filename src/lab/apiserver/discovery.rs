@@ -54,7 +54,7 @@ pub(super) fn answer(store: &Store, segments: &[&str], accept: &str) -> Result<R
         ["apis", name] => {
             let groups = groups(&resources);
             let found = groups.iter().find(|(group, _)| *group == name);
-            let mut found = found.map(group).ok_or_else(Failure::no_such_path)?;
+            let mut found = found.map(group).ok_or_else(Failure::no_such_group)?;
             found["kind"] = json!("APIGroup");
             found["apiVersion"] = json!("v1");
             found
@@ -88,7 +88,7 @@ fn group((name, versions): (&&str, &BTreeSet<&str>)) -> Value {
 fn list(resources: &[Arc<Resource>], group: &str, version: &str) -> Result<Value, Failure> {
     let here = |resource: &&Arc<Resource>| resource.group == group && resource.version == version;
     let found: Vec<_> = resources.iter().filter(here).collect();
-    let group_version = found.first().ok_or_else(Failure::no_such_path)?.api_version();
+    let group_version = found.first().ok_or_else(Failure::no_such_group)?.api_version();
     let entries: Vec<_> = found.iter().flat_map(|resource| entries(resource)).collect();
 
     Ok(json!({

@@ -18,7 +18,7 @@ use super::faults::Fault;
 use super::openapi;
 use super::patch::Patch;
 use super::resource::Resource;
-use super::status::Failure;
+use super::status::{Cause, Failure};
 use super::view::View;
 use super::write::{Outcome, Part, Preconditions, Request, Unknown};
 use super::{control, read};
@@ -100,8 +100,7 @@ async fn objects(
         [plural, name, "status"] => (plural, Some((*name).to_owned()), Part::Status),
         _ => return Err(Failure::no_such_path()),
     };
-    let resource = server.store.lock().resource(group, version, plural);
-    let resource = resource.ok_or_else(Failure::no_such_path)?;
+    let resource = server.store.lock().find(group, version, plural)?;
     let misplaced = namespace.is_some() && !resource.namespaced
         || name.is_some() && namespace.is_none() && resource.namespaced;
     if misplaced || part == Part::Status && !resource.status {
@@ -164,8 +163,15 @@ impl Call {
             "" => false,
             "All" => true,
             other => {
-                let message = format!("invalid dryRun value: {other:?}, supported: \"All\"");
-                return Err(Failure::bad_request(&message));
+                let all = [Value::from("All")];
+                let cause = Cause::unsupported("dryRun", &json!([other]), &all);
+                let kind = match self.method.as_str() {
+                    "POST" => "CreateOptions",
+                    "PUT" => "UpdateOptions",
+                    "PATCH" => "PatchOptions",
+                    _ => "DeleteOptions",
+                };
+                return Err(Failure::option(kind, &cause));
             }
         };
         if self.resource.namespaced && self.namespace.is_none() {
@@ -286,9 +292,7 @@ fn patch(call: &Call, body: &Bytes) -> Result<Patch, Failure> {
         || serde_json::from_slice(body).map_err(|error| Failure::bad_request(&error.to_string()));
     let custom = matches!(call.resource.form, super::resource::Form::Custom(_));
     match kind {
-        "application/json-patch+json" => serde_json::from_slice(body)
-            .map(Patch::Json)
-            .map_err(|error| Failure::bad_request(&error.to_string())),
+        "application/json-patch+json" => operations(json()?).map(Patch::Json),
         "application/merge-patch+json" => json().map(Patch::Merge),
         "application/strategic-merge-patch+json" if !custom => json().map(Patch::Strategic),
         "application/apply-patch+yaml" => yaml(body).map(Patch::Apply),
@@ -302,6 +306,19 @@ fn patch(call: &Call, body: &Bytes) -> Result<Patch, Failure> {
             Err(Failure::media_type(&message))
         }
     }
+}
+
+/// Reads the operations of a JSON patch. A list with one that is none is a patch that does not
+/// apply, anything else is no patch.
+fn operations(patch: Value) -> Result<json_patch::Patch, Failure> {
+    let listed = patch.is_array();
+    serde_json::from_value(patch).map_err(|error| {
+        if listed {
+            Failure::patch_does_not_apply()
+        } else {
+            Failure::bad_request(&format!("error decoding patch: {error}"))
+        }
+    })
 }
 
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

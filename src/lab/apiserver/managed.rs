@@ -79,7 +79,9 @@ impl FieldSet {
     /// Removes `spec` and its like, but not what is in them: in the kinds of Kubernetes itself they
     /// are always there.
     pub(super) fn remove_frames(&mut self) {
-        let frames = self.0.iter().filter(|path| path.len() == 1 && self.has_below(path));
+        let always = |path: &[String]| matches!(&path[0][..], "f:spec" | "f:status");
+        let frame = |path: &&Vec<String>| path.len() == 1 && (always(path) || self.has_below(path));
+        let frames = self.0.iter().filter(frame);
         for frame in frames.cloned().collect::<Vec<_>>() {
             self.0.remove(&frame);
         }

@@ -1,5 +1,6 @@
 //! JSON patch, merge patch and strategic merge patch.
 
+use json_patch::{AddOperation, PatchOperation};
 use serde_json::{Map, Value};
 
 use super::json::members;
@@ -25,8 +26,9 @@ impl Patch {
         let mut object = object.clone();
         match self {
             Self::Json(patch) => {
-                json_patch::patch(&mut object, patch)
-                    .map_err(|_why| Failure::patch_does_not_apply())?;
+                for operation in &patch.0 {
+                    operate(&mut object, operation)?;
+                }
             }
             Self::Merge(patch) => json_patch::merge(&mut object, patch),
             Self::Strategic(patch) => strategic(&mut object, patch, shape)?,
@@ -38,6 +40,29 @@ impl Patch {
             Err(Failure::bad_request("the patched object is not an object"))
         }
     }
+}
+
+/// Applies one operation of a JSON patch, as lenient as the library of the real server: `test`
+/// finds null where a member is missing, and `replace` adds one.
+fn operate(object: &mut Value, operation: &PatchOperation) -> Result<(), Failure> {
+    let missing = |path: &json_patch::jsonptr::Pointer| {
+        let parent = path.split_back().and_then(|(parent, _)| object.pointer(parent.as_str()));
+        parent.is_some_and(Value::is_object) && object.pointer(path.as_str()).is_none()
+    };
+    let mut operation = operation.clone();
+    if let PatchOperation::Test(test) = &operation
+        && test.value.is_null()
+        && missing(&test.path)
+    {
+        return Ok(());
+    }
+    if let PatchOperation::Replace(replace) = &operation
+        && missing(&replace.path)
+    {
+        let (path, value) = (replace.path.clone(), replace.value.clone());
+        operation = PatchOperation::Add(AddOperation { path, value });
+    }
+    json_patch::patch(object, &[operation]).map_err(|_why| Failure::patch_does_not_apply())
 }
 
 fn strategic(value: &mut Value, patch: &Value, shape: &Shape) -> Result<(), Failure> {
@@ -120,7 +145,7 @@ fn keyed(
         if keys.iter().any(|key| change.get(key).is_none()) {
             let message =
                 format!("{change} does not contain declared merge key: {}", keys.join(","));
-            return Err(Failure::bad_request(&message));
+            return Err(Failure::unexplained(&message));
         }
         let same = |element: &Value| keys.iter().all(|key| element.get(key) == change.get(key));
         if directive(change).as_deref() == Some("delete") {

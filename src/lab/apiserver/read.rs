@@ -12,7 +12,7 @@ use super::Server;
 use super::http::{Call, WATCH, answer_body, answer_bytes, answer_json};
 use super::resource::Conversion;
 use super::selector::Selector;
-use super::status::Failure;
+use super::status::{Cause, Failure};
 use super::store::{Object, State};
 use super::view::View;
 use super::watch::{self, Start};
@@ -130,9 +130,14 @@ fn revision(call: &Call) -> Result<Option<u64>, Failure> {
 fn watch(server: &Server, call: Call) -> Result<Response, Failure> {
     let initial = call.flag("sendInitialEvents");
     if initial && call.option("resourceVersionMatch") != "NotOlderThan" {
-        let message = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: \
-                       sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-        return Err(Failure::bad_request(message));
+        let message =
+            "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        let cause = Cause {
+            reason: "FieldValueForbidden",
+            field: "resourceVersionMatch".to_owned(),
+            message: message.to_owned(),
+        };
+        return Err(Failure::option("ListOptions", &cause));
     }
     let start = match revision(&call)? {
         _ if initial => Start::PresentMarked,

@@ -18,6 +18,11 @@ impl Schema {
         prune_root(&self.0, object);
     }
 
+    /// Removes nulls where the schema does not allow them, as the real server does but for an apply.
+    pub(super) fn drop_nulls(&self, object: &mut Value) {
+        drop_nulls(&self.0, object);
+    }
+
     /// Fills in defaults.
     pub(super) fn default(&self, object: &mut Value) {
         default(&self.0, object);
@@ -73,6 +78,21 @@ fn prune(schema: &Value, value: &mut Value) {
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn drop_nulls(schema: &Value, value: &mut Value) {
+    if let Value::Object(object) = value {
+        let fields = schema.get("properties").and_then(Value::as_object);
+        for (key, schema) in fields.into_iter().flatten() {
+            if object.get(key).is_some_and(Value::is_null) && !flag(schema, "nullable") {
+                object.remove(key);
+            } else if let Some(value) = object.get_mut(key) {
+                drop_nulls(schema, value);
+            }
+        }
+    } else if let (Value::Array(elements), Some(schema)) = (value, schema.get("items")) {
+        elements.iter_mut().for_each(|element| drop_nulls(schema, element));
     }
 }
 
@@ -222,7 +242,7 @@ fn validate_text(schema: &Value, text: &str, path: &str, causes: &mut Vec<Cause>
         causes.push(Cause::invalid(path, &value, &why));
     }
     if let Some(max) = bound("maxLength").filter(|max| length > *max) {
-        causes.push(Cause::invalid(path, &value, &format!("may not be more than {max} bytes")));
+        causes.push(Cause::too_long(path, "bytes", max));
     }
     let pattern = schema.get("pattern").and_then(Value::as_str);
     // A pattern that we cannot read was refused with its definition.

@@ -36,6 +36,15 @@ impl Cause {
         Self { reason: "FieldValueInvalid", field: field.to_owned(), message }
     }
 
+    fn json(&self) -> Value {
+        json!({"reason": self.reason, "message": self.message, "field": self.field})
+    }
+
+    pub(super) fn too_long(field: &str, unit: &str, max: u64) -> Self {
+        let message = format!("Too long: may not be more than {max} {unit}");
+        Self { reason: "FieldValueTooLong", field: field.to_owned(), message }
+    }
+
     pub(super) fn wrong_type(field: &str, found: &str, why: &str) -> Self {
         let message = format!("Invalid value: \"{found}\": {why}");
         Self { reason: "FieldValueTypeInvalid", field: field.to_owned(), message }
@@ -56,15 +65,17 @@ impl Cause {
 
 impl Failure {
     fn new(code: StatusCode, reason: &str, message: &str) -> Self {
-        let status = json!({
+        let mut status = json!({
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
             "message": message,
-            "reason": reason,
             "code": code.as_u16(),
         });
+        if !reason.is_empty() {
+            status["reason"] = json!(reason);
+        }
         Self { code, status, retry_after: None }
     }
 
@@ -81,6 +92,32 @@ impl Failure {
         let message = "the server could not find the requested resource";
         let mut failure = Self::new(StatusCode::NOT_FOUND, "NotFound", message);
         failure.status["details"] = json!({});
+        failure
+    }
+
+    /// A group or version that is not served: below Kubernetes' own error handling.
+    pub(super) fn no_such_group() -> Self {
+        let status = Value::from("404 page not found\n");
+        Self { code: StatusCode::NOT_FOUND, status, retry_after: None }
+    }
+
+    /// An option of the request that is not as it must be; `kind` is such as `PatchOptions`.
+    pub(super) fn option(kind: &str, cause: &Cause) -> Self {
+        let message =
+            format!("{kind}.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+        let mut failure = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", &message);
+        failure.status["details"] =
+            json!({"group": "meta.k8s.io", "kind": kind, "causes": [cause.json()]});
+        failure
+    }
+
+    /// What a patch made of an object could not be read.
+    pub(super) fn in_patch(self, patched: &Value) -> Self {
+        let why = super::json::text(&self.status, &["message"]);
+        let cause = Cause::invalid("patch", &Value::from(patched.to_string()), why);
+        let message = format!(" \"\" is invalid: patch: {}", cause.message);
+        let mut failure = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", &message);
+        failure.status["details"] = json!({"causes": [cause.json()]});
         failure
     }
 
@@ -115,11 +152,18 @@ impl Failure {
 
     /// Fields that others own, by `(field, message)`.
     pub(super) fn owned_by_others(fields: &[(String, String)]) -> Self {
-        let listed: Vec<_> =
-            fields.iter().map(|(field, message)| format!("{message}: {field}")).collect();
-        let plural = if fields.len() == 1 { "" } else { "s" };
-        let message =
-            format!("Apply failed with {} conflict{plural}: {}", fields.len(), listed.join("; "));
+        let message = match fields {
+            [(field, message)] => format!("Apply failed with 1 conflict: {message}: {field}"),
+            several => {
+                let one = |same: &[(String, String)]| {
+                    let fields: Vec<_> = same.iter().map(|(field, _)| field.as_str()).collect();
+                    let who = same[0].1.trim_start_matches("conflict ");
+                    format!("conflicts {who}:\n- {}", fields.join("\n- "))
+                };
+                let listed: Vec<_> = several.chunk_by(|a, b| a.1 == b.1).map(one).collect();
+                format!("Apply failed with {} conflicts: {}", several.len(), listed.join("\n"))
+            }
+        };
         let causes: Vec<_> = fields
             .iter()
             .map(|(field, message)| {
@@ -141,12 +185,7 @@ impl Failure {
         let kind = resource.qualified_kind();
         let message = format!("{kind} \"{name}\" is invalid: {listed}");
         let mut failure = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", &message);
-        let causes: Vec<_> = causes
-            .iter()
-            .map(|cause| {
-                json!({"reason": cause.reason, "message": cause.message, "field": cause.field})
-            })
-            .collect();
+        let causes: Vec<_> = causes.iter().map(Cause::json).collect();
         let mut details = json!({"name": name, "kind": resource.kind, "causes": causes});
         if !resource.group.is_empty() {
             details["group"] = json!(resource.group);
@@ -165,6 +204,11 @@ impl Failure {
 
     pub(super) fn bad_request(message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// An error that the real server does not explain to machines.
+    pub(super) fn unexplained(message: &str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
     }
 
     pub(super) fn internal(message: &str) -> Self {
@@ -223,10 +267,14 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.status.to_string()));
+        let (kind, body) = match self.status.as_str() {
+            Some(text) => ("text/plain; charset=utf-8", text.to_owned()),
+            None => ("application/json", self.status.to_string()),
+        };
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.code;
-        let json = http::HeaderValue::from_static("application/json");
-        response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+        let kind = http::HeaderValue::from_static(kind);
+        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
         if let Some(wait) = self.retry_after {
             // Whole seconds are all the header can say; zero would be no wait at all.
             let seconds = http::HeaderValue::from(wait.as_secs().max(1));

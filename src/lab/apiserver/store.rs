@@ -14,6 +14,7 @@ use super::admit;
 use super::builtin;
 use super::definition;
 use super::resource::Resource;
+use super::status::Failure;
 
 /// How many changes of one kind can be resumed from.
 const LOG: usize = 1024;
@@ -133,6 +134,22 @@ impl State {
             resource.group == group && resource.version == version && resource.plural == plural
         });
         found.cloned()
+    }
+
+    /// Finds a kind of object for a request, or says what is not there: it, or all of its group.
+    pub(super) fn find(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Result<Arc<Resource>, Failure> {
+        let served =
+            |resource: &Arc<Resource>| resource.group == group && resource.version == version;
+        match self.resource(group, version, plural) {
+            Some(found) => Ok(found),
+            None if self.resources.iter().any(served) => Err(Failure::no_such_path()),
+            None => Err(Failure::no_such_group()),
+        }
     }
 
     /// Returns the objects of one kind.

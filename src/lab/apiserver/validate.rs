@@ -1,5 +1,7 @@
 //! What must hold of names, labels, and of the kinds that every cluster has.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::builtin;
@@ -84,7 +86,7 @@ pub(super) fn builtin(resource: &Resource, old: Option<&Value>, new: &Value) -> 
     match resource.id().as_str() {
         "nodes" => node(old, new),
         "leases.coordination.k8s.io" => lease(new),
-        "events" | "events.events.k8s.io" => event(resource, new),
+        "events" | "events.events.k8s.io" => event(resource, old, new),
         builtin::DEFINITIONS => definition::validate(new),
         _ => Vec::new(),
     }
@@ -138,16 +140,24 @@ fn lease(lease: &Value) -> Vec<Cause> {
 }
 
 /// Checks an event in its kept form. Those of the newer kind (with `eventTime`) must say more.
-fn event(resource: &Resource, event: &Value) -> Vec<Cause> {
+fn event(resource: &Resource, old: Option<&Value>, event: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let (namespace, involved) =
         (text(event, &["metadata", "namespace"]), text(event, &["involvedObject", "namespace"]));
-    let default = involved.is_empty() && matches!(namespace, "default" | "kube-system");
-    if !default && involved != namespace {
+    let newer = !text(event, &["eventTime"]).is_empty();
+    let fits = match (involved, newer) {
+        ("", true) => matches!(namespace, "default" | "kube-system"),
+        ("", false) => namespace == "default",
+        (_, true) => true,
+        (_, false) => involved == namespace,
+    };
+    if !fits {
         let why = "does not match event.namespace";
         causes.push(Cause::invalid("involvedObject.namespace", &json!(involved), why));
     }
-    let newer = !text(event, &["eventTime"]).is_empty();
+    if let Some(old) = old.filter(|old| newer && old.get("eventTime").is_some()) {
+        causes.extend(changed(old, event, &["metadata", "series"]));
+    }
     if !newer && !resource.group.is_empty() {
         causes.push(Cause::required("eventTime"));
     }
@@ -172,4 +182,15 @@ fn event(resource: &Resource, event: &Value) -> Vec<Cause> {
     }
 
     causes
+}
+
+/// Lists the members that differ, but for those that may.
+fn changed(old: &Value, new: &Value, free: &[&str]) -> Vec<Cause> {
+    let keys = |object: &Value| {
+        let members = object.as_object().into_iter().flatten();
+        members.map(|(key, _)| key.clone()).collect::<BTreeSet<_>>()
+    };
+    let all = keys(old).union(&keys(new)).cloned().collect::<BTreeSet<_>>();
+    let differ = all.iter().filter(|key| !free.contains(&key.as_str()) && old[*key] != new[*key]);
+    differ.map(|key| Cause::invalid(key, &new[key], "field is immutable")).collect()
 }

@@ -47,6 +47,8 @@ pub(super) enum Unknown {
     Ignore,
     Warn,
     Refuse,
+    /// As an apply must.
+    Undeclared,
 }
 
 /// What came of a write.
@@ -122,7 +124,7 @@ impl Store {
         admit::check_place(&request, &mut new)?;
         if !text(&new, &["metadata", "resourceVersion"]).is_empty() {
             let message = "resourceVersion should not be set on objects to be created";
-            return Err(Failure::bad_request(message));
+            return Err(Failure::unexplained(message));
         }
         if resource.namespaced && !state.has_namespace(&request.namespace) {
             return Err(Failure::namespace_not_found(&request.namespace));
@@ -185,7 +187,8 @@ impl Store {
         let patched = patch.patched(&wire, &resource.shape)?;
 
         let mut warnings = Vec::new();
-        let mut new = admit::read(request, patched, &mut warnings)?;
+        let read = admit::read(request, patched.clone(), &mut warnings);
+        let mut new = read.map_err(|failure| failure.in_patch(&patched))?;
         admit::check_place(request, &mut new)?;
         let object = self.replace(&mut state, request, (Verb::Patch, &old), new)?;
 
@@ -218,10 +221,9 @@ impl Store {
         let mut state = self.lock();
         let resource = &request.resource;
         if request.field_manager.is_none() {
-            return Err(Failure::bad_request(
-                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is \
-                 required for apply patch",
-            ));
+            let mut cause = Cause::required("fieldManager");
+            cause.message.push_str(": is required for apply patch");
+            return Err(Failure::option("PatchOptions", &cause));
         }
         if wanted.get("kind").is_none() || wanted.get("apiVersion").is_none() {
             return Err(Failure::bad_request("an apply must say its apiVersion and kind"));
@@ -230,7 +232,7 @@ impl Store {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }
         let mut warnings = Vec::new();
-        let strict = Request { unknown: Unknown::Refuse, ..request.clone() };
+        let strict = Request { unknown: Unknown::Undeclared, ..request.clone() };
         let mut wanted = admit::read_partial(&strict, wanted.clone(), &mut warnings)?;
         admit::check_place(request, &mut wanted)?;
 
@@ -250,7 +252,7 @@ impl Store {
         let mut new =
             apply::apply(&live, &wanted, writer, request.ownership, &admit::seconds(now))?;
         let managed = new["metadata"].get("managedFields").cloned();
-        new = admit::read(request, new, &mut warnings)?;
+        new = admit::read_applied(request, new)?;
 
         match &old {
             Some(old) => admit::keep(request, &old.value, &mut new),
@@ -294,6 +296,9 @@ impl Store {
                 .entry("deletionTimestamp")
                 .or_insert_with(|| json!(admit::seconds(Timestamp::now())));
             metadata.entry("deletionGracePeriodSeconds").or_insert_with(|| json!(0));
+            if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+                metadata.insert("generation".to_owned(), json!(generation + 1));
+            }
             let object = self.finish(&mut state, request, (Verb::Update, Some(&old)), last)?;
             return Ok(Outcome { object, created: false, warnings: Vec::new() });
         }
