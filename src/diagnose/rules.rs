@@ -119,6 +119,8 @@ impl<'a> Case<'a> {
             _ if !self.is_clear() => Class::Unclear,
             _ if self.is_blocked() => Class::ProbeBlocked,
             _ if self.flow == Flow::Large => Class::MtuBlackHole,
+            // A filter, or a process that is gone, takes every flow.
+            Element::Responder(_) if self.part.share < WHOLE => Class::Unclear,
             Element::Responder(_) => Class::ProbeBlocked,
             Element::Host(_) if self.part.share < WHOLE => Class::Partial,
             Element::Tunnel(..) => Class::Tunnel,
