@@ -31,7 +31,7 @@ pub(super) struct Lab {
     /// What Tanist may do: observe, suggest or act
     #[arg(long, default_value = "act", value_name = "MODE", value_parser = mode)]
     mode: Mode,
-    /// What to break, and where: NAME[:VALUE][@NODE]
+    /// What to break, and where: NAME, NAME:VALUE, or either with @NODE
     #[arg(long, default_value = "new-flows", value_name = "FAULT")]
     fault: Order,
     /// How often to break it under Tanist's eyes; locations take turns
