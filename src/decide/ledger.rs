@@ -188,14 +188,16 @@ impl Standing {
             Word::Sound if complete => End::Proven,
             Word::Sound => End::Better,
             Word::Refused => End::Refused,
+            Word::Stranded if self.written.is_none() => End::Refused,
             Word::Unclear
+            | Word::Stranded
             | Word::Converging
             | Word::Suspect
             | Word::Incurable
             | Word::Curable
             | Word::Relapsed => End::Unproven,
         };
-        if end == End::Refused && self.written.is_none() {
+        if word == Word::Refused {
             self.uncount(&moving);
         }
         self.memory.moves.push(PastMove {
@@ -217,6 +219,9 @@ impl Standing {
     pub(super) fn alarm(&mut self, last: &Move, word: Word) {
         self.alert = Some(match (word, last.cause) {
             (Word::Refused, _) => format!("the move to {} was given up", last.to),
+            (Word::Stranded, _) => {
+                format!("the move to {} could be neither proven nor undone", last.to)
+            }
             (_, Cause::Revert) => format!(
                 "no heir proved itself, and {} does not forward either; nothing is moved until \
                  the rest is over or the incident is acknowledged",

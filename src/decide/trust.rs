@@ -77,6 +77,8 @@ pub enum Word {
     Converging,
     /// While proving: the move was refused, and nothing was written.
     Refused,
+    /// While proving: written, but it can neither be shown nor undone, as while the API is away.
+    Stranded,
     /// There are losses through it, not yet a verdict.
     Suspect,
     /// It is convicted, but no heir would do better, or a guard rail holds the move.
@@ -120,20 +122,24 @@ impl Trust {
     #[must_use]
     pub fn step(self, word: Word, now: Moment, spans: &Spans) -> (Self, Option<Action>) {
         use Attempt::{Back, First, Next, Only};
-        use Word::{Converging, Curable, Incurable, Refused, Relapsed, Sound, Suspect, Unclear};
+        use Word::{
+            Converging, Curable, Incurable, Refused, Relapsed, Sound, Stranded, Suspect, Unclear,
+        };
 
         let resting = Self::Resting { until: now + spans.rest };
         let doubted = |since, dark| Self::Doubted { since, dark };
 
         match (self, word) {
-            (Self::Trusted, Sound | Unclear | Converging | Refused) => (self, None),
+            (Self::Trusted, Sound | Unclear | Converging | Refused | Stranded) => (self, None),
             (Self::Trusted, Suspect) => (doubted(now, None), Some(Action::Inquire)),
             (Self::Trusted, Incurable | Curable) => {
                 (doubted(now, Some(now)), Some(Action::Inquire))
             }
             (Self::Trusted, Relapsed) => Self::promote(First, now, spans),
 
-            (Self::Doubted { .. }, Sound | Unclear | Converging | Refused) => (Self::Trusted, None),
+            (Self::Doubted { .. }, Sound | Unclear | Converging | Refused | Stranded) => {
+                (Self::Trusted, None)
+            }
             (Self::Doubted { since, .. }, Suspect) => (doubted(since, None), None),
             (Self::Doubted { since, dark }, Incurable) => {
                 (doubted(since, dark.or(Some(now))), None)
@@ -151,6 +157,7 @@ impl Trust {
             (Self::Proving { .. }, Refused) => {
                 (Self::Resting { until: now + spans.retry }, Some(Action::Alert))
             }
+            (Self::Proving { .. }, Stranded) => (resting, Some(Action::Alert)),
             (Self::Proving { limit, .. }, Converging) if now < limit => (self, None),
             (Self::Proving { until, .. }, _) if now < until => (self, None),
             (Self::Proving { attempt: First, .. }, Curable) => Self::promote(Next, now, spans),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::case::Case;
 use super::heirs::{self, Heir};
 use super::intent::{Intent, Mode};
-use super::memory::{Cause, Memory};
+use super::memory::{Cause, End, Memory};
 use super::plan::{LocationPlan, Progress, Wish};
 use super::policy::Policy;
 use super::proof::{Proof, proof};
@@ -236,7 +236,7 @@ impl Standing {
             Some(Progress::Refused { to, .. }) if *to == moving.to
         );
         if refused {
-            return (Word::Refused, None);
+            return (self.given_up(), None);
         }
 
         let others = heirs.iter().filter(|heir| heir.node != moving.to);
@@ -250,12 +250,21 @@ impl Standing {
             Proof::Converging => (Word::Converging, None),
             Proof::Better | Proof::Lacking if in_time => (Word::Unclear, None),
             Proof::Better => (Word::Sound, None),
-            Proof::Lacking if view.mesh.api_returns => (Word::Refused, None),
+            Proof::Lacking if view.mesh.api_returns => (self.given_up(), None),
             Proof::Lacking => match choose(others, moving.served_before, need) {
                 Some(next) => (Word::Curable, Some(next)),
                 None => (Word::Incurable, None),
             },
         }
+    }
+
+    /// Says how a move ended that goes no further. Once anything of its incident was written, a
+    /// move was made, with all that follows for rest and budget.
+    fn given_up(&self) -> Word {
+        let here = self.memory.moving.as_ref().map(|moving| &*moving.incident);
+        let mut past = self.memory.moves.iter();
+        let made = past.any(|past| Some(&*past.incident) == here && past.end != End::Refused);
+        if made || self.written.is_some() { Word::Stranded } else { Word::Refused }
     }
 
     /// Says how the leader stands, and who would take over.
