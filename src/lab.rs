@@ -3,6 +3,7 @@
 pub mod apiserver;
 pub mod chronicle;
 pub mod control;
+pub mod expect;
 pub mod faults;
 pub mod figures;
 pub mod firewall;

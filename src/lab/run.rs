@@ -9,7 +9,8 @@ use serde_json::json;
 use tokio::time::{sleep, sleep_until};
 
 use super::chronicle::{Chronicle, What};
-use super::faults::{Fault, Order};
+use super::expect::Expect;
+use super::faults::Order;
 use super::figures::{Concern, Figures, Mover, Struck};
 use super::mesh::{self, Mesh};
 use super::namespace::{Inside, Namespace};
@@ -18,6 +19,7 @@ use super::station::{self, Launch};
 use super::timeline::Timeline;
 use super::topology::{self, Topology};
 use super::watch::{Until, Watch};
+use crate::cluster::objects::MeshLocationStatus;
 use crate::decide::Mode;
 use crate::evidence::kilo::{Change, leader_of, members, promotion};
 use crate::evidence::{Location, NodeName};
@@ -145,7 +147,7 @@ fn launch(options: &Options, inside: &Inside) -> Result<Launch, Error> {
         arguments.extend(relaxed.map(str::to_owned));
     }
     if options.times > 1 {
-        let settle = format!("{}s", 60_u32.div_ceil(options.times));
+        let settle = format!("{}s", QUIET.div_ceil(options.times));
         for quiet in ["--kilo-settle", "--quiet", "--return-quiet"] {
             arguments.extend([quiet.to_owned(), settle.clone()]);
         }
@@ -164,15 +166,6 @@ struct Run<'a> {
     timeline: &'a Timeline,
     faults: Vec<Figures>,
     failures: Vec<String>,
-}
-
-/// What a fault is watched for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expect {
-    /// The leader moves, and service is back.
-    Move,
-    /// Tanist moves nothing.
-    Nothing,
 }
 
 impl Run<'_> {
@@ -213,10 +206,12 @@ impl Run<'_> {
         self.timeline.headline(&format!("Kilo with Tanist: {}", self.options.order.fault));
         self.mesh.start_sidecars(&self.launch).await?;
         self.timeline.now("a Tanist sidecar runs on every node");
-        self.ready().await?;
 
         for turn in 0..self.options.runs {
+            let (struck, _) = self.target(turn).await?;
+            self.ready(&struck.location).await?;
             let next = Instant::now() + APART;
+            // Kilo may have another leader by now.
             let target = self.target(turn).await?;
             let until = match self.expect() {
                 Expect::Move => Until::Healed(CURE),
@@ -228,7 +223,6 @@ impl Run<'_> {
             let launch = self.launch.clone();
             self.heal(&target, Some(&launch)).await?;
             if turn + 1 < self.options.runs {
-                self.ready().await?;
                 sleep_until(next.into()).await;
             }
         }
@@ -236,27 +230,7 @@ impl Run<'_> {
     }
 
     fn expect(&self) -> Expect {
-        let moves = match self.options.order.fault {
-            Fault::NewFlows
-            | Fault::VxlanWedge
-            | Fault::ForwardOff
-            | Fault::OneWay
-            | Fault::NodeDead => true,
-            // Less than a tenth is reported, and no reason to move.
-            Fault::Partial(share) => share >= 10,
-            Fault::Mtu(_)
-            | Fault::MemberDead
-            | Fault::AgentDead
-            | Fault::AgentRestart
-            | Fault::WanCut(..)
-            | Fault::ApiDown
-            | Fault::CpuStarved
-            | Fault::ProbesDropped => false,
-        };
-        // An heir is proven by two members besides the leader and itself, or the leader as one.
-        let acts = self.options.mode == Mode::Act && self.options.nodes > 2;
-
-        if moves && acts { Expect::Move } else { Expect::Nothing }
+        Expect::of(&self.options.order.fault, self.options.mode, self.options.nodes)
     }
 
     /// Picks whom the fault strikes in this turn: locations take turns.
@@ -349,10 +323,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits until Tanist trusts every location and has a fit heir in each that can have one.
-    async fn ready(&mut self) -> Result<(), Error> {
+    /// Waits until Tanist trusts every leader, and would move that of this location: it has an heir
+    /// there, if there can be one, and has seen no other leader for long enough.
+    async fn ready(&mut self, location: &Location) -> Result<(), Error> {
         let began = Instant::now();
-        while let Some(why) = self.unready() {
+        while let Some(why) = self.unready(location) {
             self.all_alive()?;
             if began.elapsed() > READY {
                 return Err(Error::NotReady { why });
@@ -370,21 +345,26 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn unready(&self) -> Option<String> {
+    fn unready(&self, struck: &Location) -> Option<String> {
         let known = self.chronicle.locations();
-        self.mesh.network.topology.locations().into_iter().find_map(|location| {
-            let Some(status) = known.get(&location) else {
-                return Some(format!("it does not know {location} yet"));
-            };
-            if status.verdict.as_deref() != Some("forwards") {
-                let because = status.because.as_deref().unwrap_or_default();
+        let trusted = |status: &MeshLocationStatus| status.verdict.as_deref() == Some("forwards");
+        for location in self.mesh.network.topology.locations() {
+            let status = known.get(&location);
+            if !status.is_some_and(trusted) {
+                let because = status.and_then(|status| status.because.clone()).unwrap_or_default();
                 return Some(format!("{location} is not trusted yet: {because}"));
             }
-            // A hairpin needs two members and the heir besides the leader's own.
-            let can = self.options.nodes > 2;
-            let vetted = status.heirs.iter().any(|heir| heir.fit);
-            (can && !vetted).then(|| format!("{location} has no fit heir yet: {:?}", status.heirs))
-        })
+        }
+
+        let status = known.get(struck)?;
+        let vetted = status.heirs.iter().any(|heir| heir.fit);
+        if self.options.nodes > 2 && !vetted {
+            return Some(format!("{struck} has no fit heir yet: {:?}", status.heirs));
+        }
+        let quiet = i64::from(QUIET.div_ceil(self.options.times));
+        let since = status.since.as_ref().map_or(0, |since| since.0.as_second());
+        let young = mesh::now().seconds() - since <= quiet;
+        young.then(|| format!("the leader of {struck} has been seen for less than {quiet} s"))
     }
 
     fn all_alive(&mut self) -> Result<(), Error> {
@@ -403,7 +383,7 @@ impl Run<'_> {
     fn finish(mut self) -> (Report, Mesh) {
         let alone = usize::from(!self.options.alone.is_zero());
         let seen = self.faults.iter().skip(alone).filter(|fault| fault.by != Mover::Hand);
-        let seen = seen.flat_map(|fault| failures_of(self.expect(), fault)).collect::<Vec<_>>();
+        let seen = seen.flat_map(|fault| self.expect().failures(fault)).collect::<Vec<_>>();
         self.failures.extend(seen);
 
         let report = Report {
@@ -422,35 +402,11 @@ impl Run<'_> {
 /// The annotation that makes a leader.
 const LEADER: &str = "kilo.squat.ai/leader";
 
+/// For so many seconds after a change of leader Tanist concludes nothing about a location.
+const QUIET: u32 = 60;
+
 /// How long a person waits before the annotation is moved.
 const HESITATION: Duration = Duration::from_secs(4);
-
-/// Tells what a fault did not show that it should have.
-fn failures_of(expect: Expect, fault: &Figures) -> Vec<String> {
-    let (name, place) = (&fault.fault, &fault.location);
-    let mut failures = Vec::new();
-
-    match expect {
-        Expect::Nothing => {
-            if fault.by == Mover::Tanist {
-                failures.push(format!("{name} in {place}: Tanist moved the leader for nothing"));
-            }
-        }
-        Expect::Move => {
-            if fault.to.is_none() {
-                failures.push(format!("{name} in {place}: the leader was not moved"));
-            }
-            if fault.moments.restored.is_none() {
-                failures.push(format!("{name} in {place}: service did not come back"));
-            }
-            if fault.by == Mover::Tanist && !fault.fit {
-                failures.push(format!("{name} in {place}: the new leader was not known to be fit"));
-            }
-        }
-    }
-
-    failures
-}
 
 fn list(leaders: &BTreeMap<Location, NodeName>) -> String {
     leaders.values().map(ToString::to_string).collect::<Vec<_>>().join(", ")
