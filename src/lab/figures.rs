@@ -98,7 +98,7 @@ pub struct Figures {
     pub to: Option<NodeName>,
     /// Who caused the change of leader.
     pub by: Mover,
-    /// Whether Tanist held the new leader for fit when it began to move.
+    /// Whether Tanist showed the new leader as fit, before the fault or when it began to move.
     pub fit: bool,
     /// When what happened.
     pub moments: Moments,

@@ -15,7 +15,7 @@ use super::station::TUNNEL;
 use super::timeline::Timeline;
 use super::traffic::Fresh;
 use crate::cluster::objects::MoveOutcome;
-use crate::evidence::NodeName;
+use crate::evidence::{Location, NodeName};
 use crate::lab::faults::Fault;
 use crate::net::Netlink;
 
@@ -43,6 +43,7 @@ pub struct Watch<'a> {
     struck: Struck,
     fault: (Fault, Option<NodeName>),
     began: Instant,
+    heirs: Vec<NodeName>,
     fit: bool,
     known: usize,
     moments: BTreeMap<Moment, Instant>,
@@ -69,6 +70,7 @@ impl<'a> Watch<'a> {
         fault: (Fault, Option<NodeName>),
         mover: Mover,
     ) -> Result<Self, Error> {
+        let heirs = fit_heirs(chronicle, &struck.location);
         let tunnels = Tunnels::start(mesh, &struck).await?;
         let began = Instant::now();
         timeline.count_from(Some(began));
@@ -80,6 +82,7 @@ impl<'a> Watch<'a> {
             struck,
             fault,
             began,
+            heirs,
             fit: false,
             known: chronicle.after(0).len(),
             moments: BTreeMap::new(),
@@ -133,8 +136,10 @@ impl<'a> Watch<'a> {
                 Moment::Verdict
             }
             What::Move(location, record) if *location == here => {
-                let status = self.chronicle.locations().remove(location).unwrap_or_default();
-                self.fit = status.heirs.iter().any(|heir| heir.node == record.to && heir.fit);
+                // The list is not rewritten for every change, so that before the fault counts too.
+                let mut heirs = fit_heirs(self.chronicle, location);
+                heirs.append(&mut self.heirs);
+                self.fit = heirs.contains(&record.to);
                 Moment::Verdict
             }
             What::Leads(location, node) if *location == here => {
@@ -245,6 +250,12 @@ impl<'a> Watch<'a> {
             (Some(_), mover) => mover,
         }
     }
+}
+
+/// Returns the nodes that Tanist shows as fit to lead a location.
+fn fit_heirs(chronicle: &Chronicle, location: &Location) -> Vec<NodeName> {
+    let status = chronicle.locations().remove(location).unwrap_or_default();
+    status.heirs.into_iter().filter(|heir| heir.fit).map(|heir| heir.node).collect()
 }
 
 /// Looks at the tunnel of every node of a location, and notices which comes up.
