@@ -95,7 +95,9 @@ impl Lab {
         let (report, mut mesh) = run(&options, inside, wan, &timeline).await?;
 
         timeline.headline(&report.table());
-        timeline.print(&report.parts_table());
+        if report.parts.len() + report.by_hand.len() > 0 {
+            timeline.print(&report.parts_table());
+        }
         if let Some(file) = &self.json {
             write(file, &report)?;
         }
@@ -141,7 +143,8 @@ fn keep(mesh: &mut Mesh) -> anyhow::Result<()> {
     say("");
     say("The mesh is left up until Ctrl-C. From another terminal:");
     say(&format!("  kubectl --kubeconfig {} get nodes,meshlocations", kubeconfig.display()));
-    say("and on a node, with ip, nft and so on of this machine:");
+    say("and on a node, with ip, nft and so on of this machine (without root, add");
+    say("--user=/proc/PID/ns/user --preserve-credentials, with the PID that stands there):");
     for station in mesh.stations() {
         let thread = station.host.host.thread().display().to_string();
         let name = &station.host.place.name;

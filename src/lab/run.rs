@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{sleep, sleep_until};
@@ -19,7 +20,7 @@ use super::station::{self, Launch};
 use super::timeline::Timeline;
 use super::topology::{self, Topology};
 use super::watch::{Until, Watch};
-use crate::cluster::objects::MeshLocationStatus;
+use crate::cluster::objects::{MeshLocation, MeshLocationStatus, mesh_location_name};
 use crate::decide::Mode;
 use crate::evidence::kilo::{Change, leader_of, members, promotion};
 use crate::evidence::{Location, NodeName};
@@ -69,6 +70,15 @@ pub enum Error {
         how: String,
         /// Its last lines.
         log: String,
+    },
+    /// An incident could not be acknowledged.
+    #[error("could not acknowledge the incident of {location}")]
+    Acknowledge {
+        /// Which location.
+        location: Location,
+        /// Why it failed.
+        #[source]
+        source: Box<kube::Error>,
     },
     /// An annotation could not be written by hand.
     #[error("could not annotate {node}")]
@@ -223,10 +233,27 @@ impl Run<'_> {
             let launch = self.launch.clone();
             self.heal(&target, Some(&launch)).await?;
             if turn + 1 < self.options.runs {
+                self.acknowledge(&target.0.location).await?;
                 sleep_until(next.into()).await;
             }
         }
         Ok(())
+    }
+
+    /// Says, as a person would who has repaired it, that an incident is over: else the node that
+    /// was struck stays in quarantine, and soon nobody is left to lead.
+    async fn acknowledge(&self, location: &Location) -> Result<(), Error> {
+        let status = self.chronicle.locations().remove(location).unwrap_or_default();
+        let Some(past) = status.moves.first() else { return Ok(()) };
+
+        let (name, incident) = (mesh_location_name(location), &past.incident);
+        let patch = Patch::Merge(json!({ "spec": { "acknowledged": incident } }));
+        let locations = Api::<MeshLocation>::all(self.mesh.control.client.clone());
+        let written = locations.patch(&name, &PatchParams::default(), &patch).await;
+        written.map(|_| ()).map_err(|source| Error::Acknowledge {
+            location: location.clone(),
+            source: Box::new(source),
+        })
     }
 
     fn expect(&self) -> Expect {
