@@ -19,7 +19,8 @@ use crate::telemetry;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     /// The Node that this process runs on
-    #[arg(long, env = "NODE_NAME", value_name = "N")]
+    #[arg(long = "node-name", env = "NODE_NAME", value_name = "N")]
+    #[serde(rename = "node-name")]
     pub node: Option<String>,
     /// The kubeconfig to use; without it, the pod's own credentials
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]

@@ -60,7 +60,7 @@ impl Agent {
 }
 
 fn sidecar_config(config: &Config) -> anyhow::Result<SidecarConfig> {
-    let node = config.node.clone().context("no node: pass --node or set NODE_NAME")?;
+    let node = config.node.clone().context("no node: pass --node-name or set NODE_NAME")?;
     let keys = config.key_file.clone().context("no probe key: pass --key-file")?;
     Ok(SidecarConfig {
         node: NodeName(node),

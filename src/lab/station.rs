@@ -145,7 +145,7 @@ impl Station {
         let mut command = Command::new(&launch.program);
         command
             .args(&launch.arguments)
-            .args(["--node", &name.0])
+            .args(["--node-name", &name.0])
             .arg("--kubeconfig")
             .arg(control.kubeconfig(&format!("tanist-{name}"))?)
             .env_clear()
