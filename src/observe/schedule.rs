@@ -38,7 +38,7 @@ use burst::{Bursts, Turn};
 use lanes::Lanes;
 use nudges::Nudges;
 use patience::Patience;
-use random::Random;
+pub(crate) use random::Random;
 use targets::{Spot, Targets};
 use track::Track;
 
