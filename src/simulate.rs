@@ -302,12 +302,15 @@ impl Simulation {
         if let Some(far) = far.filter(|_| there) {
             self.nodes[far].hear(&shot.path.from, shot.path.flow, self.now);
         }
-        let answered = back && round_trip < shot.timeout;
-        let (wait, outcome) = if answered {
+        let (wait, outcome) = if back && round_trip < shot.timeout {
             (round_trip, Outcome::Answered { round_trip })
         } else {
             (shot.timeout, Outcome::Lost)
         };
+        if back && outcome == Outcome::Lost {
+            let late = Outcome::Late { round_trip };
+            self.after(round_trip, Happening::Outcome(index, Box::new(shot.clone()), late));
+        }
         self.after(wait, Happening::Outcome(index, Box::new(shot), outcome));
     }
 

@@ -36,8 +36,15 @@ pub(super) fn proof(
         });
         its.map(|(_, seen)| *seen).collect::<Vec<_>>()
     };
-    let served = |member: &&NodeName| of(member).into_iter().any(passes);
-    let shown = |member: &&NodeName| served(member) && !of(member).into_iter().any(fails);
+    let sound_since = |member: &NodeName| {
+        let sound = of(member).into_iter().filter(|seen| passes(seen));
+        sound.map(|seen| seen.window.oldest).max()
+    };
+    let served = |member: &&NodeName| sound_since(member).is_some();
+    let shown = |member: &&NodeName| {
+        let since = sound_since(member);
+        since.is_some_and(|since| !of(member).into_iter().any(|seen| fails(seen, since)))
+    };
 
     let complete = moving.serves.iter().all(|member| shown(&member));
     let count = moving.serves.iter().filter(served).count();
@@ -63,10 +70,10 @@ fn passes(seen: &Observation) -> bool {
     seen.window.passed() >= 2 && seen.window.lost * 10 <= seen.window.sent
 }
 
-/// A path that was probed only once, and passed, neither passes nor fails yet: seldom kinds of flow
-/// shall not hold up what the frequent ones have shown.
-fn fails(seen: &Observation) -> bool {
-    seen.window.lost > 0 && !passes(seen)
+/// What was lost while the mesh converged, before the member's newest window that passes began, is
+/// over: a path that is seldom probed shall not tell of it for a minute.
+fn fails(seen: &Observation, sound_since: Moment) -> bool {
+    !passes(seen) && seen.window.last_lost.is_some_and(|lost| lost >= sound_since)
 }
 
 /// Returns the newest window of every ordinary path into or out of the location, opened since.

@@ -279,8 +279,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// Returns what of a window lies after `from`. How its losses are spread is not known, so a window
-/// that straddles `from` counts only if it has none.
+/// Returns what of a window lies after `from`. How its losses are spread is not known, but for the
+/// last of them, so a window that straddles `from` counts only if it has none after that.
 pub(super) fn clip(window: Window, from: Moment) -> Option<Window> {
     if window.sent == 0 || window.newest < from {
         return None;
@@ -288,14 +288,14 @@ pub(super) fn clip(window: Window, from: Moment) -> Option<Window> {
     if window.oldest >= from {
         return Some(window);
     }
-    if window.lost > 0 {
+    if window.last_lost.is_some_and(|lost| lost >= from) {
         return None;
     }
 
     let whole = window.newest.since(window.oldest).as_secs_f64();
     let share = window.newest.since(from).as_secs_f64() / whole;
-    let sent = (f64::from(window.sent) * share).floor().max(1.0) as u32;
-    Some(Window { sent, oldest: from, ..window })
+    let sent = (f64::from(window.passed()) * share).floor().max(1.0) as u32;
+    Some(Window { sent, lost: 0, oldest: from, last_lost: None, ..window })
 }
 
 /// Tells whether a path's prober may be believed, and its target be judged by it.

@@ -208,13 +208,14 @@ fn a_path_crosses_what_carries_it() {
 }
 
 #[test]
-fn a_window_that_straddles_the_onset_counts_only_if_it_lost_nothing() {
+fn a_window_that_straddles_the_onset_counts_only_if_it_lost_nothing_since() {
     let at = |second| Moment::at(Duration::from_secs(second));
     let window = |sent, lost, oldest, newest| Window {
         sent,
         lost,
         oldest: at(oldest),
         newest: at(newest),
+        last_lost: (lost > 0).then_some(at(50)),
         round_trip: None,
     };
     #[rustfmt::skip]
@@ -224,6 +225,9 @@ fn a_window_that_straddles_the_onset_counts_only_if_it_lost_nothing() {
         (window(60, 0, 0, 60),    60,   Some((1, 0))),
         (window(60, 0, 0, 60),    61,   None),
         (window(60, 1, 0, 60),    45,   None),
+        (window(60, 1, 0, 60),    50,   None),
+        (window(61, 1, 0, 60),    51,   Some((9, 0))),
+        (window(60, 59, 0, 60),   51,   Some((1, 0))),
         (window(60, 1, 50, 60),   45,   Some((60, 1))),
         (window(0, 0, 50, 60),    45,   None),
     ];
@@ -328,7 +332,8 @@ fn random(sizes: &[usize], broken: f64, seed: u64) -> Evidence {
         seen.pace = Pace::Burst;
         let (sent, lost) = if random.unit() < broken { (6, 6) } else { (16, 0) };
         let oldest = newest - Duration::from_millis(300);
-        seen.window = Window { sent, lost, oldest, newest, round_trip: None };
+        let last_lost = (lost > 0).then_some(newest);
+        seen.window = Window { sent, lost, oldest, newest, last_lost, round_trip: None };
         seen.heard = None;
     }
 

@@ -203,11 +203,14 @@ fn millis(count: u32) -> Duration {
 }
 
 fn unfold(window: WindowReport, arrived: Moment) -> Window {
+    // Who does not say when it lost may have lost just now.
+    let last_lost = window.last_lost_ms.or((window.lost > 0).then_some(window.newest_ms));
     Window {
         sent: window.sent,
         lost: window.lost,
         oldest: arrived - millis(window.oldest_ms),
         newest: arrived - millis(window.newest_ms),
+        last_lost: last_lost.map(|age| arrived - millis(age)),
         round_trip: window.round_trip_us.map(|us| Duration::from_micros(u64::from(us))),
     }
 }

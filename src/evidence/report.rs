@@ -23,6 +23,10 @@ pub struct WindowReport {
     pub oldest_ms: u32,
     /// How long before the writing the last flow was opened, in milliseconds.
     pub newest_ms: u32,
+    /// How long before the writing the last lost flow was opened, in milliseconds; none if none was
+    /// lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_lost_ms: Option<u32>,
     /// The least round trip, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_us: Option<u32>,

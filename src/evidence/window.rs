@@ -15,6 +15,8 @@ pub struct Window {
     pub oldest: Moment,
     /// When the last of them was opened.
     pub newest: Moment,
+    /// When the last lost one was opened, if any was lost.
+    pub last_lost: Option<Moment>,
     /// The least round trip seen, if any flow was answered.
     pub round_trip: Option<Duration>,
 }
@@ -46,6 +48,7 @@ impl Window {
             lost: self.lost + other.lost,
             oldest: self.oldest.min(other.oldest),
             newest: self.newest.max(other.newest),
+            last_lost: self.last_lost.max(other.last_lost),
             round_trip: [self.round_trip, other.round_trip].into_iter().flatten().min(),
         }
     }

@@ -92,7 +92,11 @@ impl ObserveMetrics {
     }
 
     fn enter(&self, registry: &mut Registry) {
-        registry.register("probes", "Probes by flow, purpose and result", self.probes.clone());
+        registry.register(
+            "probes",
+            "Probes by flow, purpose and result; what is late was counted as lost first",
+            self.probes.clone(),
+        );
         registry.register(
             "round_trip_seconds",
             "Round trips of answered probes",
@@ -127,6 +131,7 @@ impl ObserveMetrics {
         let result = match outcome {
             Outcome::Answered { .. } => "answered",
             Outcome::Lost => "lost",
+            Outcome::Late { .. } => "late",
             Outcome::Unsent => "unsent",
         };
         let purpose = match shot.purpose {
@@ -135,7 +140,7 @@ impl ObserveMetrics {
             Purpose::Nudge => "nudge",
         };
         self.probes.get_or_create(&ProbeLabels { flow, purpose, result }).inc();
-        if let Outcome::Answered { round_trip } = outcome {
+        if let Outcome::Answered { round_trip } | Outcome::Late { round_trip } = outcome {
             self.round_trips.get_or_create(&FlowLabel { flow }).observe(round_trip.as_secs_f64());
         }
     }

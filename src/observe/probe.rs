@@ -28,7 +28,7 @@ mod tcp;
 mod tests;
 mod udp;
 
-pub use outcome::{Aim, Outcome, ProbeResult, Unsent};
+pub use outcome::{Aim, Outcome, Overdue, ProbeResult, Unsent};
 pub use ports::PortWalk;
 
 /// How many ports that others hold are passed over in one probe.
@@ -82,8 +82,12 @@ impl Prober {
     /// flows stay open between calls.
     pub async fn probe(&self, flow: Flow, aim: &Aim, timeout: Duration) -> Outcome {
         let opened = Instant::now();
+        let mut overdue = None;
         let result = match flow {
-            Flow::NewUdp => self.new_udp(aim, timeout).await,
+            Flow::NewUdp => self.new_udp(aim, timeout).await.map(|(result, may_come)| {
+                overdue = may_come;
+                result
+            }),
             Flow::NewTcp => self.new_tcp(aim, timeout).await,
             Flow::Ping => self.ping(aim, timeout).await,
             Flow::KeptUdp => self.kept_udp(aim, timeout).await,
@@ -94,7 +98,7 @@ impl Prober {
         let result = result.unwrap_or_else(ProbeResult::Unsent);
         tracing::trace!(?flow, to = %aim.to, address = %aim.address, ?result, "Probed");
 
-        Outcome { opened, result }
+        Outcome { opened, result, overdue }
     }
 
     /// Asks how many frames of one of our hairpin tests arrived there; none if nobody answered.

@@ -90,6 +90,11 @@ pub enum Outcome {
     },
     /// No answer in time, or the network refused.
     Lost,
+    /// An answer came after the flow had been told as lost: it was slow.
+    Late {
+        /// The round trip.
+        round_trip: Duration,
+    },
     /// This host could not even open it: says nothing about the path.
     Unsent,
 }
@@ -251,7 +256,7 @@ impl Schedule {
 
     /// Takes what came of a shot.
     pub fn handle_outcome(&mut self, shot: &Shot, outcome: Outcome, now: Moment) {
-        if let Outcome::Answered { round_trip } = outcome {
+        if let Outcome::Answered { round_trip } | Outcome::Late { round_trip } = outcome {
             self.learn_round_trip(shot, round_trip);
         }
         let track = self.tracks.entry(shot.path.clone()).or_default();

@@ -62,7 +62,7 @@ pub(super) struct Inputs {
 }
 
 /// The loop's state.
-pub(super) struct Engine<H> {
+pub(super) struct Engine<H: Hands> {
     identity: Identity,
     hands: Arc<H>,
     inputs: Inputs,
@@ -74,14 +74,15 @@ pub(super) struct Engine<H> {
     abstains: Option<Abstention>,
     sequence: u64,
     names: BTreeMap<ProberId, NodeName>,
-    tasks: JoinSet<Done>,
+    tasks: JoinSet<Done<H::Overdue>>,
     metrics: ObserveMetrics,
     admin: Admin,
 }
 
 /// What became of something the hands did.
-enum Done {
-    Shot(Shot, Outcome),
+enum Done<O> {
+    Shot(Shot, Outcome, Option<O>),
+    Late(Shot, Option<Outcome>),
     Hairpin(Option<Hairpin>),
     Told { written: bool },
 }
@@ -155,8 +156,8 @@ impl<H: Hands> Engine<H> {
         for shot in self.schedule.poll(now) {
             let (hands, source) = (Arc::clone(&self.hands), self.source(shot.path.address));
             self.tasks.spawn(async move {
-                let outcome = hands.shoot(&shot, source).await;
-                Done::Shot(shot, outcome)
+                let (outcome, overdue) = hands.shoot(&shot, source).await;
+                Done::Shot(shot, outcome, overdue)
             });
         }
         for test in self.schedule.poll_hairpins(now) {
@@ -173,14 +174,22 @@ impl<H: Hands> Engine<H> {
         }
     }
 
-    fn take(&mut self, done: Option<Done>) {
+    fn take(&mut self, done: Option<Done<H::Overdue>>) {
         let now = self.now();
         match done {
             // Only a bug ends a task otherwise; its burst ends by its own deadline.
             None => tracing::error!("A probe's task died"),
-            Some(Done::Shot(shot, outcome)) => {
+            Some(Done::Shot(shot, outcome, overdue)) => {
                 let outcome = self.trust(&shot, outcome, now);
                 self.schedule.handle_outcome(&shot, outcome, now);
+                if let Some(overdue) = overdue.filter(|_| outcome == Outcome::Lost) {
+                    self.await_late(shot, overdue);
+                }
+            }
+            Some(Done::Late(shot, late)) => {
+                if let Some(outcome) = late {
+                    self.schedule.handle_outcome(&shot, outcome, now);
+                }
             }
             Some(Done::Hairpin(None)) => {}
             Some(Done::Hairpin(Some(result))) => {
@@ -189,6 +198,14 @@ impl<H: Hands> Engine<H> {
             }
             Some(Done::Told { written }) => self.pen.end(written),
         }
+    }
+
+    fn await_late(&mut self, shot: Shot, overdue: H::Overdue) {
+        let hands = Arc::clone(&self.hands);
+        self.tasks.spawn(async move {
+            let late = hands.late_answer(&shot, overdue).await;
+            Done::Late(shot, late)
+        });
     }
 
     /// A loss that we may have slept through is none.
@@ -246,7 +263,8 @@ impl<H: Hands> Engine<H> {
                 } else {
                     tracing::info!(node, ?address, ?flow, ?from, ?to, "Path changed");
                 }
-                let urgent = to == Condition::Dark && flow == Flow::NewUdp;
+                let dark = [from, to].contains(&Condition::Dark);
+                let urgent = dark && flow == Flow::NewUdp;
                 self.pen.ask(if urgent { Urgency::AtOnce } else { Urgency::Soon }, now);
                 self.metrics.paths(self.schedule.conditions().map(|(_, condition)| condition));
             }

@@ -15,7 +15,7 @@ use crate::metrics::ObserveMetrics;
 use crate::observe::echo::{HeardCount, Limits, Responder};
 use crate::observe::hairpin::Hairpins;
 use crate::observe::keys::Keyring;
-use crate::observe::probe::{Aim, ProbeResult, Prober};
+use crate::observe::probe::{Aim, Overdue, ProbeResult, Prober};
 use crate::observe::schedule::{HairpinShot, Outcome, Shot};
 use crate::telemetry::Chain;
 
@@ -25,10 +25,27 @@ const WRITE: Duration = Duration::from_secs(5);
 /// Between two tries to bind the responder's port.
 const REBIND: Duration = Duration::from_secs(5);
 
+/// An answer that comes later than this after the flow was opened is of no use to anybody.
+const LATEST: Duration = Duration::from_secs(2);
+
 /// What the engine can do. A test has hands of its own.
 pub(super) trait Hands: Send + Sync + 'static {
+    /// A flow told as lost, whose answer may still come.
+    type Overdue: Send;
+
     /// Opens one flow, from an address of ours.
-    fn shoot(&self, shot: &Shot, source: Option<IpAddr>) -> impl Future<Output = Outcome> + Send;
+    fn shoot(
+        &self,
+        shot: &Shot,
+        source: Option<IpAddr>,
+    ) -> impl Future<Output = (Outcome, Option<Self::Overdue>)> + Send;
+
+    /// Waits for an answer that is overdue; none if it does not come.
+    fn late_answer(
+        &self,
+        shot: &Shot,
+        overdue: Self::Overdue,
+    ) -> impl Future<Output = Option<Outcome>> + Send;
 
     /// Tests one heir over our overlay's device; none if nothing can be said.
     fn hairpin(
@@ -87,12 +104,15 @@ impl RealHands {
 }
 
 impl Hands for RealHands {
-    async fn shoot(&self, shot: &Shot, source: Option<IpAddr>) -> Outcome {
+    type Overdue = Overdue;
+
+    async fn shoot(&self, shot: &Shot, source: Option<IpAddr>) -> (Outcome, Option<Self::Overdue>) {
         let flow = shot.path.flow;
         let port = if flow == Flow::Control { self.ports.control } else { self.ports.echo };
         let address = SocketAddr::new(shot.address, port);
         let aim = Aim { to: shot.path.to.clone(), address, source };
-        let outcome = match self.prober.probe(flow, &aim, shot.timeout).await.result {
+        let probed = self.prober.probe(flow, &aim, shot.timeout).await;
+        let outcome = match probed.result {
             ProbeResult::Answered { round_trip, .. } => Outcome::Answered { round_trip },
             ProbeResult::Lost => Outcome::Lost,
             // Who is told what fits sends less: that is no black hole.
@@ -101,7 +121,14 @@ impl Hands for RealHands {
             }
         };
         self.metrics.probed(shot, outcome);
-        outcome
+        (outcome, probed.overdue)
+    }
+
+    async fn late_answer(&self, shot: &Shot, overdue: Overdue) -> Option<Outcome> {
+        let round_trip = self.prober.late_answer(overdue, LATEST).await?;
+        let outcome = Outcome::Late { round_trip };
+        self.metrics.probed(shot, outcome);
+        Some(outcome)
     }
 
     async fn hairpin(&self, test: &HairpinShot, overlay: String) -> Option<Hairpin> {

@@ -62,6 +62,7 @@ mod tests {
             lost,
             oldest_ms: 59_000,
             newest_ms: 900,
+            last_lost_ms: (lost > 0).then_some(30_000),
             round_trip_us: Some(41_000),
         };
         PathReport {

@@ -124,7 +124,14 @@ impl Bench {
         for number in 1..=3 {
             let inner = NodeName(format!("{place}{number}"));
             for (from, to) in [(inner.clone(), far.into()), (far.into(), inner)] {
-                let window = Window { sent: 16, lost, oldest, newest: oldest, round_trip: None };
+                let window = Window {
+                    sent: 16,
+                    lost,
+                    oldest,
+                    newest: oldest,
+                    last_lost: (lost > 0).then_some(oldest),
+                    round_trip: None,
+                };
                 self.evidence.observations.push(seen((from, to), Pace::Burst, window));
             }
         }
@@ -163,6 +170,7 @@ impl Bench {
                     lost,
                     oldest: now - Duration::from_secs(40),
                     newest: now - Duration::from_secs(1),
+                    last_lost: (lost > 0).then_some(now - Duration::from_secs(1)),
                     round_trip: None,
                 };
                 let ends = (from.clone(), to.clone());

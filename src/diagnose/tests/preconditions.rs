@@ -102,6 +102,7 @@ fn what_stays_dark_for_half_a_minute_convicts_despite_churn() {
             seen.window.oldest = now - Duration::from_secs(60);
             seen.window.newest = now;
             seen.window.lost = seen.window.sent.div_ceil(2);
+            seen.window.last_lost = Some(now);
         }
     }
     assert_eq!(about_a(&evidence), Verdict::Dark(Class::NewFlowBlackhole));
@@ -155,7 +156,8 @@ fn a_storm_convicts_nobody() {
         let oldest = newest - Duration::from_millis(200);
         let (sent, lost) = if dead { (6, 6) } else { (16, 0) };
         seen.pace = Pace::Burst;
-        seen.window = Window { sent, lost, oldest, newest, round_trip: None };
+        let last_lost = (lost > 0).then_some(newest);
+        seen.window = Window { sent, lost, oldest, newest, last_lost, round_trip: None };
     }
     let (findings, verdicts) = judged(&evidence);
     assert!(findings.iter().all(|finding| finding.class == Class::Storm), "{findings:?}");

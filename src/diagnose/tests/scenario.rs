@@ -257,6 +257,7 @@ fn window(samples: &Samples) -> Option<Window> {
         lost: samples.iter().filter(|sample| !sample.2).count() as u32,
         oldest: first.0,
         newest: last.0,
+        last_lost: samples.iter().filter(|sample| !sample.2).map(|sample| sample.0).next_back(),
         round_trip: None,
     })
 }

@@ -51,8 +51,13 @@ fn report(name: &str, written: Moment) -> Report {
 }
 
 fn dark(to: &str) -> PathReport {
-    let window =
-        WindowReport { sent: 6, lost: 6, oldest_ms: 400, newest_ms: 300, round_trip_us: None };
+    let window = WindowReport {
+        sent: 6,
+        lost: 6,
+        oldest_ms: 400,
+        newest_ms: 300,
+        ..WindowReport::default()
+    };
     PathReport {
         to: to.into(),
         address: AddressKind::Pod,

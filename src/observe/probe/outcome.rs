@@ -4,8 +4,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use tokio::net::UdpSocket;
+
 use crate::evidence::NodeName;
-use crate::observe::wire::Seen;
+use crate::observe::wire::{Packet, Seen};
 
 /// Whom to probe.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +27,17 @@ pub struct Outcome {
     pub opened: Instant,
     /// What came of it.
     pub result: ProbeResult,
+    /// Of a new UDP flow without an answer in time, what an answer may still come to.
+    pub overdue: Option<Overdue>,
+}
+
+/// A flow that got no answer in time. Its socket stays open for one that comes late: what is slow
+/// is not lost.
+#[derive(Debug)]
+pub struct Overdue {
+    pub(super) socket: UdpSocket,
+    pub(super) request: Packet,
+    pub(super) sent: Instant,
 }
 
 /// What may come of a probe.

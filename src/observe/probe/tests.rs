@@ -262,3 +262,25 @@ async fn believes_only_the_answer_to_its_own_request() {
 
     assert_eq!(seen(&outcome).heard, 77);
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_late_still_comes() {
+    let (prober, responder) = (prober(), responder());
+    let slow = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let aim = aim("127.0.0.1", slow.local_addr().unwrap().port());
+    let outcome = prober.probe(Flow::NewUdp, &aim, SHORT).await;
+    assert!(matches!(outcome.result, ProbeResult::Lost), "{outcome:?}");
+
+    let mut packet = [0; 64];
+    let (_, asker) = slow.recv_from(&mut packet).await.unwrap();
+    let beyond = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    beyond.send_to(&packet, ("127.0.0.1", responder.port())).await.unwrap();
+    beyond.recv(&mut packet).await.unwrap();
+    slow.send_to(b"not an answer", asker).await.unwrap();
+    slow.send_to(&packet, asker).await.unwrap();
+    let round_trip = prober.late_answer(outcome.overdue.unwrap(), AMPLE).await;
+    assert!(round_trip.is_some_and(|trip| trip >= SHORT), "{round_trip:?}");
+
+    let silent = prober.probe(Flow::NewUdp, &aim, SHORT).await.overdue.unwrap();
+    assert_eq!(prober.late_answer(silent, SHORT * 2).await, None);
+}

@@ -8,9 +8,9 @@ use socket2::{Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::{AFTER_ERROR, Aim, ProbeResult, Prober, Unsent, lock};
+use super::{AFTER_ERROR, Aim, Overdue, ProbeResult, Prober, Unsent, lock};
 use crate::evidence::Flow;
-use crate::observe::wire::{Body, Class, Packet, encode_padded};
+use crate::observe::wire::{Body, Class, LENGTH, Packet, encode_padded};
 
 /// The longest answer that is read: a jumbo frame.
 const LONGEST: usize = 9216;
@@ -22,10 +22,28 @@ const HEADERS_V6: u32 = 48;
 
 impl Prober {
     /// Sends one datagram on a flow of its own.
-    pub(super) async fn new_udp(&self, aim: &Aim, wait: Duration) -> Result<ProbeResult, Unsent> {
+    pub(super) async fn new_udp(
+        &self,
+        aim: &Aim,
+        wait: Duration,
+    ) -> Result<(ProbeResult, Option<Overdue>), Unsent> {
         let socket = self.connect_udp(aim, |_| Ok(()))?;
         let request = self.request(Flow::NewUdp);
-        self.exchange(&socket, &request, 0, wait).await.map(result)
+        let sent = Instant::now();
+        let result = self.exchange(&socket, &request, 0, wait).await.map(result)?;
+        let lost = matches!(result, ProbeResult::Lost);
+
+        Ok((result, lost.then_some(Overdue { socket, request, sent })))
+    }
+
+    /// Waits for an answer that is overdue, until so long after the flow was opened; returns the
+    /// round trip, if it comes.
+    pub async fn late_answer(&self, overdue: Overdue, longest: Duration) -> Option<Duration> {
+        let Overdue { socket, request, sent } = overdue;
+        let left = longest.saturating_sub(sent.elapsed());
+        let received = timeout(left, self.receive(&socket, &request, LENGTH)).await;
+
+        matches!(received, Ok(Ok(Body::Answer(_)))).then(|| sent.elapsed())
     }
 
     /// Sends one datagram with DF set, as large as the interface carries, on a flow of its own. The

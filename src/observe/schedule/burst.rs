@@ -127,9 +127,11 @@ impl Bursts {
         });
         let Some(salvo) = salvo else { return Turn::GoesOn };
 
-        salvo.open = salvo.open.saturating_sub(1);
+        // A late one was told as lost before.
+        let told = matches!(outcome, Outcome::Late { .. });
+        salvo.open = salvo.open.saturating_sub(u32::from(!told));
         salvo.lost_in_row = match outcome {
-            Outcome::Answered { .. } => 0,
+            Outcome::Answered { .. } | Outcome::Late { .. } => 0,
             Outcome::Lost => salvo.lost_in_row + 1,
             Outcome::Unsent => salvo.lost_in_row,
         };

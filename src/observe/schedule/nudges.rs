@@ -43,7 +43,7 @@ impl Nudges {
     pub(super) fn learn(&mut self, address: IpAddr, outcome: Outcome) {
         for aim in self.aims.iter_mut().filter(|aim| aim.spot.address == address) {
             aim.passed_in_row = match outcome {
-                Outcome::Answered { .. } => aim.passed_in_row + 1,
+                Outcome::Answered { .. } | Outcome::Late { .. } => aim.passed_in_row + 1,
                 Outcome::Lost | Outcome::Unsent => 0,
             };
         }

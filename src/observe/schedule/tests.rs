@@ -82,7 +82,7 @@ fn run(
         for shot in schedule.poll(now) {
             let outcome = fate(&shot);
             let due = match outcome {
-                Outcome::Answered { round_trip } => now + round_trip,
+                Outcome::Answered { round_trip } | Outcome::Late { round_trip } => now + round_trip,
                 Outcome::Lost | Outcome::Unsent => now + shot.timeout,
             };
             flying.push((due, shot.clone(), outcome));
@@ -487,26 +487,41 @@ fn conditions_follow_the_last_flows() {
         ("+----+",                 Condition::Lossy),
         ("+----++++++++",          Condition::Well),
         ("+-+-+-+++++++++++++++",  Condition::Well),
+        ("+----~",                 Condition::Lossy),
+        ("+----~~~~",              Condition::Well),
+        ("-~",                     Condition::Well),
     ];
     for (flows, condition) in table {
-        let mut track = Track::default();
-        for (index, flow) in flows.bytes().enumerate() {
-            let outcome = if flow == b'+' { answered() } else { Outcome::Lost };
-            track.learn((Purpose::Steady, at(index as u64)), outcome, &Rates::default());
-        }
-        assert_eq!(track.condition(), condition, "{flows}");
+        assert_eq!(flown(flows).condition(), condition, "{flows}");
     }
 }
+
+/// Returns a path after these flows: `+` is answered, `-` lost, and `~` answers the first lost one
+/// late.
+fn flown(flows: &str) -> Track {
+    let (mut track, mut owed) = (Track::default(), VecDeque::new());
+    for (index, flow) in flows.bytes().enumerate() {
+        let now = at(index as u64);
+        let (opened, outcome) = match flow {
+            b'+' => (now, answered()),
+            b'~' => (owed.pop_front().unwrap(), Outcome::Late { round_trip: SLOW }),
+            _ => (now, Outcome::Lost),
+        };
+        if outcome == Outcome::Lost {
+            owed.push_back(opened);
+        }
+        track.learn((Purpose::Steady, opened), outcome, &Rates::default());
+    }
+
+    track
+}
+
+const SLOW: Duration = Duration::from_millis(300);
 
 #[test]
 fn a_steady_window_begins_anew_when_a_path_goes_dark_or_comes_back() {
     let counts = |flows: &str| {
-        let mut track = Track::default();
-        for (index, flow) in flows.bytes().enumerate() {
-            let outcome = if flow == b'+' { answered() } else { Outcome::Lost };
-            track.learn((Purpose::Steady, at(index as u64)), outcome, &Rates::default());
-        }
-        let window = track.steady(at(100), &Rates::default());
+        let window = flown(flows).steady(at(100), &Rates::default());
         (window.sent, window.lost)
     };
     #[rustfmt::skip]
@@ -517,6 +532,8 @@ fn a_steady_window_begins_anew_when_a_path_goes_dark_or_comes_back() {
         ("++++++----+",       (1, 0)),
         ("++++++----++-+",    (4, 1)),
         ("++-+-++-+",         (9, 3)),
+        ("++-+-++-+~~",       (9, 1)),
+        ("++++++----~~~~",    (4, 0)),
     ];
     for (flows, expected) in table {
         assert_eq!(counts(flows), expected, "{flows}");

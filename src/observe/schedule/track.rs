@@ -85,6 +85,7 @@ impl Track {
         let round_trip = match outcome {
             Outcome::Answered { round_trip } => Some(round_trip),
             Outcome::Lost => None,
+            Outcome::Late { round_trip } => return self.redeem((purpose, opened), round_trip),
             Outcome::Unsent => return (self.condition, self.condition),
         };
         let sample = Sample { opened, round_trip };
@@ -107,6 +108,33 @@ impl Track {
             Purpose::Burst(_older) => {}
         }
         self.judge(round_trip.is_none())
+    }
+
+    /// Takes back a loss: its answer came late.
+    fn redeem(
+        &mut self,
+        (purpose, opened): (Purpose, Moment),
+        round_trip: Duration,
+    ) -> (Condition, Condition) {
+        let samples = match purpose {
+            Purpose::Nudge => return (self.condition, self.condition),
+            Purpose::Steady => &mut self.steady,
+            Purpose::Burst(_) => &mut self.burst,
+        };
+        let lost = |sample: &&mut Sample| sample.opened == opened && sample.round_trip.is_none();
+        if let Some(sample) = samples.iter_mut().find(lost) {
+            sample.round_trip = Some(round_trip);
+        }
+        self.answered = true;
+        if purpose == Purpose::Steady
+            && let Some(bucket) = self.buckets.iter_mut().rfind(|bucket| bucket.since <= opened)
+        {
+            bucket.lost = bucket.lost.saturating_sub(1);
+        }
+        // Of the last flows one that was lost passed: the newest of them will do.
+        self.recent &= self.recent.wrapping_sub(1);
+
+        self.reconsider(false)
     }
 
     /// Returns how the path does.
@@ -167,6 +195,16 @@ impl Track {
         self.recent = self.recent << 1 | u16::from(lost);
         self.known = (self.known + 1).min(u16::BITS);
 
+        let (before, after) = self.reconsider(lost);
+        let is_dark = after == Condition::Dark;
+        if is_dark != (before == Condition::Dark) {
+            self.turn(is_dark);
+        }
+        (before, after)
+    }
+
+    /// Concludes from the last flows, of which one has just been `lost` or answered.
+    fn reconsider(&mut self, lost: bool) -> (Condition, Condition) {
         let before = self.condition;
         let lost_in_row = self.recent.trailing_ones().min(self.known);
         let passed_in_row = self.recent.trailing_zeros().min(self.known);
@@ -181,10 +219,6 @@ impl Track {
                 Condition::Lossy
             }
         };
-        let is_dark = self.condition == Condition::Dark;
-        if is_dark != (before == Condition::Dark) {
-            self.turn(is_dark);
-        }
         (before, self.condition)
     }
 
@@ -219,12 +253,14 @@ fn window(samples: &VecDeque<Sample>, now: Moment, span: Duration) -> WindowRepo
     let age =
         |sample: Option<&&Sample>| sample.map_or(0, |sample| millis(now.since(sample.opened)));
     let trips = within.iter().filter_map(|sample| sample.round_trip);
+    let lost = || within.iter().filter(|sample| sample.round_trip.is_none());
 
     WindowReport {
         sent: within.len() as u32,
-        lost: within.iter().filter(|sample| sample.round_trip.is_none()).count() as u32,
+        lost: lost().count() as u32,
         oldest_ms: age(within.first()),
         newest_ms: age(within.last()),
+        last_lost_ms: lost().next_back().map(|sample| age(Some(sample))),
         round_trip_us: trips.min().map(|trip| u32::try_from(trip.as_micros()).unwrap_or(u32::MAX)),
     }
 }

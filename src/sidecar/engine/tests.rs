@@ -13,6 +13,7 @@ const RTT: Duration = Duration::from_millis(2);
 #[derive(Default)]
 struct World {
     dark: Mutex<bool>,
+    round_trip: Mutex<Duration>,
     api_down: Mutex<bool>,
     shots: Mutex<Vec<(Duration, Shot)>>,
     reports: Mutex<Vec<(Duration, Report)>>,
@@ -24,15 +25,31 @@ struct FakeHands {
 }
 
 impl Hands for FakeHands {
-    async fn shoot(&self, shot: &Shot, _source: Option<IpAddr>) -> Outcome {
+    type Overdue = Duration;
+
+    async fn shoot(
+        &self,
+        shot: &Shot,
+        _source: Option<IpAddr>,
+    ) -> (Outcome, Option<Self::Overdue>) {
         let dark = *self.world.dark.lock().unwrap();
         self.world.shots.lock().unwrap().push((self.begun.elapsed(), shot.clone()));
         if dark && shot.path.to.0.starts_with("far") {
             tokio::time::sleep(shot.timeout).await;
-            return Outcome::Lost;
+            return (Outcome::Lost, None);
         }
-        tokio::time::sleep(RTT).await;
-        Outcome::Answered { round_trip: RTT }
+        let round_trip = *self.world.round_trip.lock().unwrap();
+        if round_trip > shot.timeout {
+            tokio::time::sleep(shot.timeout).await;
+            return (Outcome::Lost, Some(round_trip));
+        }
+        tokio::time::sleep(round_trip).await;
+        (Outcome::Answered { round_trip }, None)
+    }
+
+    async fn late_answer(&self, shot: &Shot, round_trip: Duration) -> Option<Outcome> {
+        tokio::time::sleep(round_trip - shot.timeout).await;
+        Some(Outcome::Late { round_trip })
     }
 
     async fn hairpin(&self, _test: &HairpinShot, _overlay: String) -> Option<Hairpin> {
@@ -89,7 +106,7 @@ struct Rig {
 }
 
 fn rig(first: Plan) -> Rig {
-    let world = Arc::new(World::default());
+    let world = Arc::new(World { round_trip: Mutex::new(RTT), ..World::default() });
     let (plan_told, plan) = watch::channel(first);
     let (sight_seen, sight) = watch::channel(Sight::default());
     let admin = Admin::default();
@@ -144,6 +161,25 @@ async fn a_calm_witness_reports_once_a_minute() {
     assert!((3..=8).contains(&regular), "{regular} in four minutes");
     let sequences: Vec<_> = rig.reports().iter().map(|(_, report)| report.sequence).collect();
     assert!(sequences.is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_that_becomes_slow_is_not_dark() {
+    let rig = rig(plan());
+    Rig::pass(90).await;
+    let before = rig.reports().len();
+    *rig.world.round_trip.lock().unwrap() = Duration::from_millis(350);
+    Rig::pass(30).await;
+
+    let reports = rig.reports();
+    assert!(reports.len() > before, "it was suspected");
+    let last = &reports.last().unwrap().1;
+    let far = last.paths.iter().filter(|path| path.flow == Flow::NewUdp);
+    let lost: u32 = far.clone().map(|path| path.steady.lost).sum();
+    assert_eq!((far.count() > 0, lost), (true, 0), "every answer came, if late: {last:?}");
+    let shots = rig.world.shots.lock().unwrap();
+    let timeout = shots.iter().rfind(|(_, shot)| shot.path.flow == Flow::NewUdp).unwrap().1.timeout;
+    assert!(timeout > Duration::from_millis(350), "and patience grows: {timeout:?}");
 }
 
 #[tokio::test(start_paused = true)]
