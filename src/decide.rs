@@ -27,6 +27,7 @@ pub mod plan;
 pub mod policy;
 mod proof;
 pub mod rails;
+mod told;
 pub mod trust;
 mod turn;
 mod vetting;

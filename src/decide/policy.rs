@@ -11,6 +11,9 @@ pub struct Policy {
     /// How long a leader must stay convicted before it is replaced. A verdict has already been
     /// tested by bursts, so it need not wait.
     pub patience: Duration,
+    /// How long a doubt must last before it is told. Convergence elsewhere takes 0.3 s, and what
+    /// was lost in it is asked again 2 s later.
+    pub hesitation: Duration,
     /// How long the answers to an inquest are waited for before it is held again. Three times what
     /// a watch, a burst and a write take on a slow API server.
     pub inquest: Duration,
@@ -55,6 +58,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             patience: Duration::ZERO,
+            hesitation: Duration::from_secs(3),
             inquest: Duration::from_secs(5),
             reprobe: Duration::from_secs(2),
             write: Duration::from_secs(20),

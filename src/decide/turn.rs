@@ -12,6 +12,7 @@ use super::plan::{LocationPlan, Progress, Wish};
 use super::policy::Policy;
 use super::proof::{Proof, proof};
 use super::rails::{self, Rail};
+use super::told::Told;
 use super::trust::{Action, Spans, Trust, Word};
 use super::vetting::{Inquest, Vetting};
 use super::{Situation, ledger, person};
@@ -43,6 +44,8 @@ pub(super) struct Standing {
     pub(super) dark_at: Option<Moment>,
     /// Since when the leader has forwarded without a break.
     pub(super) sound_since: Option<Moment>,
+    /// What was told last of its health.
+    pub(super) told: Told,
 }
 
 /// What one location's turn goes by.
@@ -103,6 +106,9 @@ impl Standing {
     /// Takes note of a changed leader, a person's acknowledgement and the actor's progress.
     fn notice(&mut self, view: &View<'_>) {
         if self.leader != view.leadership.leader {
+            if self.leader.is_some() {
+                self.told = Told::of_new_leader();
+            }
             self.leader.clone_from(&view.leadership.leader);
             self.sound_since = None;
             self.relapse_asked = false;
@@ -340,7 +346,7 @@ impl Standing {
     }
 
     fn plan(
-        &self,
+        &mut self,
         case: &Case,
         heirs: Vec<Heir>,
         held: Option<Rail>,
@@ -351,12 +357,13 @@ impl Standing {
         let served = self.served_now(case, view);
         let moving = self.memory.moving.clone();
         let held = held.filter(|_| moving.is_none() && case.is_dark());
+        let (health, because) = self.told.hear(case, view.now(), view.policy.hesitation);
 
         LocationPlan {
             leader: view.leadership.leader.clone(),
             since: view.leadership.since,
-            health: case.health,
-            because: case.because.clone(),
+            health,
+            because,
             trust: self.trust,
             incident: self.memory.incident.clone(),
             inquest: self.inquest.number,

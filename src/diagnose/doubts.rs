@@ -27,6 +27,7 @@ pub(super) fn doubt(
         no_outside_witness(case, location, evidence)
             .or_else(|| about_all(leader, evidence))
             .or_else(|| about_location(location, evidence, thresholds))
+            .or_else(|| sessions_begin_anew(class, location, evidence, thresholds))
             .or_else(|| views_differ(case, location, evidence))
     })
 }
@@ -111,6 +112,21 @@ fn about_location(
     } else {
         None
     }
+}
+
+/// A change of leader anywhere resets every WireGuard session in the mesh, and now and then two
+/// handshakes cross: for seconds a leader that is well looks cut off. It relays all the same, so
+/// only what accuses more than its relaying has to wait.
+fn sessions_begin_anew(
+    class: Class,
+    location: &Location,
+    evidence: &Evidence,
+    thresholds: &Thresholds,
+) -> Option<Doubt> {
+    let mut others = evidence.leaders.iter().filter(|(other, _)| *other != location);
+    let young = others.any(|(_, led)| evidence.now.since(led.since) < thresholds.churn);
+
+    (matches!(class, Class::Uplink | Class::Host) && young).then_some(Doubt::TopologyChanging)
 }
 
 /// Where only one member can tell, the leaders' Kilo agents must at least know the same mesh.

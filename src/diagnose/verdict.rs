@@ -180,7 +180,11 @@ fn forwarded(
         tally(paths.filter(|path| !path.crosses_any(broken_elsewhere)))
     };
 
-    let (passed, sent) = beyond_doubt(span);
+    // Where nothing was asked since something broke elsewhere, what was known before stands.
+    let (passed, sent) = match beyond_doubt(span) {
+        (_, 0) => beyond_doubt(recent),
+        counts => counts,
+    };
     let lost = f64::from(sent - passed) / f64::from(sent.max(1));
     if passed > 0 && lost < thresholds.dark_share {
         return Ok(());

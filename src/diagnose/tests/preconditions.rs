@@ -165,3 +165,22 @@ fn a_storm_convicts_nobody() {
     assert_eq!(verdicts[&Scenario::location(1)], Verdict::Unclear(Doubt::Storm));
     assert_eq!(verdicts[&Scenario::location(2)], Verdict::Forwards);
 }
+
+#[test]
+fn new_sessions_after_a_move_elsewhere_excuse_a_leader_that_looks_cut_off_but_not_one_that_drops() {
+    #[rustfmt::skip]
+    let table = [
+        // fault            moved elsewhere, s ago   verdict
+        (Fault::NewFlows,   5,                       Verdict::Dark(Class::NewFlowBlackhole)),
+        (Fault::LeaderDead, 5,                       Verdict::Unclear(Doubt::TopologyChanging)),
+        (Fault::UplinkDead, 5,                       Verdict::Unclear(Doubt::TopologyChanging)),
+        (Fault::LeaderDead, 20,                      Verdict::Dark(Class::Host)),
+        (Fault::UplinkDead, 20,                      Verdict::Dark(Class::Uplink)),
+    ];
+    for (fault, ago, verdict) in table {
+        let (_, mut evidence) = Scenario::new(&[3, 3, 3], fault, 0.0, 1).evidence();
+        let elsewhere = evidence.leaders.get_mut(&Scenario::location(1)).unwrap();
+        elsewhere.since = evidence.now - Duration::from_secs(ago);
+        assert_eq!(about_a(&evidence), verdict, "{fault:?}, {ago} s");
+    }
+}
