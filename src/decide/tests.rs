@@ -76,6 +76,42 @@ fn a_move_is_proven_by_every_path_that_it_should_serve() {
 }
 
 #[test]
+fn what_was_lost_before_a_member_was_served_again_holds_no_proof_up() {
+    let table = [
+        // lost at, seconds; of so many; proven
+        (5, 1, true),
+        (6, 1, false),
+        (6, 6, true),
+        (6, 5, false),
+    ];
+    for (lost_at, sent, proven) in table {
+        let mut bench = Bench::new();
+        bench.convict("a1");
+        let plan = decided(&mut bench);
+        bench.obey(&plan, 3);
+        bench.findings.clear();
+        bench.burst("a", 6, 0);
+        bench.stray(("a2", "c2"), lost_at, sent);
+        let ended = wish(&bench.at(7), "a").is_none();
+        assert_eq!(ended, proven, "one of {sent} flows lost at {lost_at} s");
+    }
+}
+
+#[test]
+fn a_doubt_is_told_once_it_has_lasted_and_a_conviction_at_once() {
+    let mut bench = Bench::new();
+    bench.forwards("a");
+    assert_eq!(of(&bench.at(1), "a").health, Health::Forwards);
+
+    bench.evidence.observations.clear();
+    assert_eq!(of(&bench.at(2), "a").health, Health::Forwards, "a doubt is young");
+    assert_eq!(of(&bench.at(4), "a").health, Health::Forwards);
+    assert_eq!(of(&bench.at(5), "a").health, Health::Unclear, "it has lasted");
+    bench.convict("a1");
+    assert_eq!(of(&bench.at(5), "a").health, Health::Dark);
+}
+
+#[test]
 fn a_move_that_proves_nothing_is_followed_by_the_next_heir_then_undone_then_left() {
     let mut bench = Bench::new();
     bench.convict("a1");

@@ -137,6 +137,20 @@ impl Bench {
         }
     }
 
+    /// Shows one more path, on which one of some flows was lost, the first and last at a second.
+    pub(super) fn stray(&mut self, ends: (&str, &str), second: u64, sent: u32) {
+        let at = Moment::at(Duration::from_secs(second));
+        let last_lost = Some(at);
+        let window = Window { sent, lost: 1, oldest: at, newest: at, last_lost, round_trip: None };
+        let ends = (ends.0.into(), ends.1.into());
+        self.evidence.observations.push(seen(ends, Pace::Burst, window));
+    }
+
+    /// Shows that fresh flows pass into a location and out of it.
+    pub(super) fn forwards(&mut self, place: &str) {
+        self.burst(place, 0, 0);
+    }
+
     pub(super) fn intent(&mut self, place: &str) -> &mut Intent {
         self.intents.entry(place.into()).or_default()
     }

@@ -10,8 +10,9 @@ use crate::evidence::{Flow, Location, Moment};
 /// Flows to the address that was lost, and to one other.
 const FULL: u32 = 16;
 
-/// Flows to each address of an inquest.
-const ASKED: u32 = 8;
+/// Flows to each address of an inquest: as few as tell all from some, since a move waits for the
+/// last of them.
+const ASKED: u32 = 6;
 
 /// Locations that an inquest reaches at most: the suspected ones, then others in turn.
 const ASKED_LOCATIONS: usize = 8;
