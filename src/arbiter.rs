@@ -25,7 +25,6 @@ use crate::config::Config;
 use crate::metrics::{ArbiterMetrics, Leading};
 
 mod actor;
-mod assign;
 mod clock;
 mod intake;
 mod publish;

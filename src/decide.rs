@@ -16,6 +16,7 @@ use crate::evidence::{Epoch, Evidence, Leadership, Location, Moment};
 use outage::Outage;
 use turn::{MeshState, Standing, View};
 
+mod assign;
 mod case;
 pub mod heirs;
 pub mod intent;
@@ -32,6 +33,7 @@ pub mod trust;
 mod turn;
 mod vetting;
 
+pub use assign::{assign, target};
 pub use heirs::{Check, Heir};
 pub use intent::{Intent, Mode, MoveRequest, Promotion};
 pub use memory::{Answer, Cause, End, Memory, Move, PastMove};

@@ -14,13 +14,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::decide::{Mode, Policy};
+use crate::decide::{Mode, Policy, assign};
 use crate::evidence::{Assignment, Epoch, Hairpin, Location, Moment, NodeName, Report, UnixTime};
 use crate::judge::Input;
 use crate::observe::schedule::{Outcome, Shot};
 
 mod arbiter;
-mod assign;
 mod chance;
 mod faults;
 mod kilo;
@@ -359,12 +358,8 @@ impl Simulation {
         let busy = arbiter.is_writing();
         if self.world.api_answers() {
             let gathered = arbiter.judge.gathered();
-            let assignments = assign::assign(
-                gathered.mesh(),
-                gathered.leaders(),
-                gathered.reports(),
-                &judgement.plan,
-            );
+            let assignments =
+                assign(gathered.mesh(), gathered.leaders(), gathered.reports(), &judgement.plan);
             for (location, assignment) in assignments {
                 let inquest = judgement.plan.locations[&location].inquest;
                 self.tell(location, assignment, inquest);

@@ -7,7 +7,6 @@ use kube::{Api, Client};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::actor::{Actor, Order, Orders};
-use super::assign::{assign, target};
 use super::clock::Clock;
 use super::intake::Intake;
 use super::publish::{Composition, is_due};
@@ -18,7 +17,9 @@ use crate::act::tell::Events;
 use crate::cluster::objects::{MeshLocation, MoveOutcome, Peer, RelayReport, SlimNode};
 use crate::cluster::watch::{Renewal, Watch};
 use crate::config::Config;
-use crate::decide::{Api as ApiState, End, LocationPlan, Plan, Policy, Trust, Wish};
+use crate::decide::{
+    Api as ApiState, End, LocationPlan, Plan, Policy, Trust, Wish, assign, target,
+};
 use crate::diagnose::Thresholds;
 use crate::evidence::{Assignment, Location, Moment, NodeName, Nudge, Target, kilo};
 use crate::journal::{Header, Journal};
@@ -219,12 +220,8 @@ impl<'a> Reign<'a> {
     /// Writes every location's status that has to be written now.
     fn publish(&mut self, judgement: &Judgement, now: Moment) {
         let gathered = self.judge.gathered();
-        let assignments = assign(
-            gathered.mesh(),
-            gathered.leaders(),
-            gathered.reports(),
-            &heirs(&judgement.plan),
-        );
+        let assignments =
+            assign(gathered.mesh(), gathered.leaders(), gathered.reports(), &judgement.plan);
         let unasked = Assignment::default();
         let doubted = doubted(&judgement.plan);
         for (location, plan) in &judgement.plan.locations {
@@ -281,11 +278,6 @@ const fn outcome(end: End) -> MoveOutcome {
         End::Unproven => MoveOutcome::Reverted,
         End::Refused => MoveOutcome::Abandoned,
     }
-}
-
-fn heirs(plan: &Plan) -> BTreeMap<Location, Vec<NodeName>> {
-    let names = |heirs: &[crate::decide::Heir]| heirs.iter().map(|h| h.node.clone()).collect();
-    plan.locations.iter().map(|(location, plan)| (location.clone(), names(&plan.heirs))).collect()
 }
 
 /// Says by which of Kilo's rules the leader leads.

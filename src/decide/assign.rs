@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Plan;
 use crate::evidence::{
     Assignment, Leadership, Location, Mesh, Node, NodeName, RemoteTargets, Report, Target,
 };
@@ -12,13 +13,14 @@ use crate::evidence::{
 /// Members that probe at full rate, per location; and members probed, per remote location.
 const WITNESSES: usize = 3;
 
-/// Returns what the sidecars of each location shall probe.
+/// Returns what the sidecars of each location shall probe, by the mesh as it is, what reports say of
+/// addresses, and the heirs of the last plan.
 #[must_use]
-pub(super) fn assign<'a>(
+pub fn assign<'a>(
     mesh: &Mesh,
     leaders: &BTreeMap<Location, Leadership>,
     reports: impl Iterator<Item = &'a Report>,
-    heirs: &BTreeMap<Location, Vec<NodeName>>,
+    plan: &Plan,
 ) -> BTreeMap<Location, Assignment> {
     let reports: BTreeMap<&NodeName, &Report> = reports.map(|r| (&r.node, r)).collect();
     let target = |name: &NodeName| {
@@ -39,7 +41,7 @@ pub(super) fn assign<'a>(
             leader: leadership.leader.clone(),
             witnesses: chosen(location, leadership),
             members: leadership.ready.iter().filter_map(&target).collect(),
-            heirs: heirs.get(location).cloned().unwrap_or_default(),
+            heirs: heirs(plan, location),
             remote: remote
                 .iter()
                 .filter(|(other, _)| **other != location)
@@ -49,6 +51,11 @@ pub(super) fn assign<'a>(
         (location.clone(), assignment)
     });
     assignments.collect()
+}
+
+fn heirs(plan: &Plan, location: &Location) -> Vec<NodeName> {
+    let heirs = plan.locations.get(location).map(|plan| &plan.heirs);
+    heirs.into_iter().flatten().map(|heir| heir.node.clone()).collect()
 }
 
 /// Returns the location's witnesses: Ready members that do not lead, highest hash first, then in
@@ -75,7 +82,8 @@ fn rendezvous(location: &Location, name: &NodeName) -> u64 {
 }
 
 /// Returns where a node can be probed, by its object and its own report.
-pub(super) fn target(node: &Node, report: Option<&Report>) -> Target {
+#[must_use]
+pub fn target(node: &Node, report: Option<&Report>) -> Target {
     let annotated = node.cni_compatibility_ip.map(|net| net.addr());
     Target {
         node: node.name.clone(),
