@@ -92,7 +92,9 @@ impl Endpoint {
 }
 
 /// How Kilo groups nodes (annotation `kilo.squat.ai/granularity`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Granularity {
     /// One leader per location: the only one in which a leader can be moved.
@@ -102,6 +104,7 @@ pub enum Granularity {
     /// Every node peers with all nodes of other locations (a patch that some ship).
     Cross,
     /// Absent or unknown.
+    #[default]
     Unknown,
 }
 
@@ -115,7 +118,7 @@ pub struct Taint {
 }
 
 /// A node as Kilo reads it, with what Kubernetes adds for us.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Node {
     /// Its name.
     pub name: NodeName,

@@ -265,24 +265,15 @@ fn object(index: usize, number: usize, at: UnixTime) -> Node {
     Node {
         key: Some(key(place, host)),
         location,
-        leader: false,
         endpoint: Some(Endpoint::Address(SocketAddr::new(IpAddr::V4(public), 51820))),
         internal_ip: net(internal, 24),
         pod_cidr: net(pods, 24),
         last_seen: Some(at.seconds()),
-        wireguard_ip: None,
-        keepalive: Duration::ZERO,
         granularity: Granularity::Location,
-        discovered_endpoints: BTreeMap::new(),
-        allowed_location_ips: Vec::new(),
-        cni_compatibility_ip: None,
-        intent: BTreeMap::new(),
-        cordoned: false,
-        taints: Vec::new(),
-        deleting: false,
         kubernetes_ready: Some(true),
         failure_domain: Some(name.0.clone()),
         name,
+        ..Node::default()
     }
 }
 

@@ -238,23 +238,13 @@ fn object(name: &NodeName, place: &str) -> Node {
     Node {
         name: name.clone(),
         location: place.into(),
-        leader: false,
         endpoint: Some(Endpoint::Address(SocketAddr::new(IpAddr::V4(host), 51820))),
         key: Some([1; 32]),
         internal_ip: "10.0.0.1/24".parse().ok(),
         pod_cidr: "10.1.0.0/24".parse().ok(),
         last_seen: Some(1),
-        wireguard_ip: None,
-        keepalive: Duration::ZERO,
         granularity: Granularity::Location,
-        discovered_endpoints: BTreeMap::new(),
-        allowed_location_ips: Vec::new(),
-        cni_compatibility_ip: None,
-        intent: BTreeMap::new(),
-        cordoned: false,
-        taints: Vec::new(),
-        deleting: false,
         kubernetes_ready: Some(true),
-        failure_domain: None,
+        ..Node::default()
     }
 }

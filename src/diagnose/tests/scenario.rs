@@ -271,24 +271,9 @@ pub(crate) fn node(name: &NodeName, location: Location) -> Node {
     Node {
         name: name.clone(),
         location,
-        leader: false,
-        endpoint: None,
-        key: None,
-        internal_ip: None,
-        pod_cidr: None,
-        last_seen: None,
-        wireguard_ip: None,
-        keepalive: Duration::ZERO,
         granularity: Granularity::Location,
-        discovered_endpoints: BTreeMap::new(),
-        allowed_location_ips: Vec::new(),
-        cni_compatibility_ip: None,
-        intent: BTreeMap::new(),
-        cordoned: false,
-        taints: Vec::new(),
-        deleting: false,
         kubernetes_ready: Some(true),
-        failure_domain: None,
+        ..Node::default()
     }
 }
 

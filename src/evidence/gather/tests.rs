@@ -32,21 +32,10 @@ fn report(name: &str, written: Moment) -> Report {
     Report {
         node: name.into(),
         location: "cloud".into(),
-        version: String::new(),
         incarnation: 1,
         sequence: 1,
-        inquest: 0,
         written_ms: EPOCH.unix(written).0,
-        abstains: None,
-        pod_address: None,
-        overlay_mac: None,
-        leader_seen: None,
-        paths: Vec::new(),
-        hairpins: Vec::new(),
-        heard: Vec::new(),
-        local: Vec::new(),
-        kilo_started: None,
-        kilo_nodes: None,
+        ..Report::default()
     }
 }
 
