@@ -204,7 +204,7 @@ fn millis(count: u32) -> Duration {
 
 fn unfold(window: WindowReport, arrived: Moment) -> Window {
     // Who does not say when it lost may have lost just now.
-    let last_lost = window.last_lost_ms.or((window.lost > 0).then_some(window.newest_ms));
+    let last_lost = window.last_lost_ms.or_else(|| (window.lost > 0).then_some(window.newest_ms));
     Window {
         sent: window.sent,
         lost: window.lost,
