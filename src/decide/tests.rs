@@ -1,3 +1,5 @@
+//! What is decided in a mesh of three locations, case by case.
+
 use std::time::Duration;
 
 use bench::Bench;
@@ -8,6 +10,8 @@ use crate::evidence::{
 };
 
 mod bench;
+mod heirs;
+mod people;
 mod properties;
 
 fn wish(plan: &Plan, place: &str) -> Option<Move> {
@@ -193,88 +197,6 @@ fn only_one_leader_of_the_mesh_is_moved_at_a_time() {
 }
 
 #[test]
-fn each_check_keeps_an_heir_out() {
-    type Bend = fn(&mut Bench);
-    #[rustfmt::skip]
-    let table: [(Bend, Check); 15] = [
-        (|b| { b.evidence.leaders.get_mut(&"a".into()).expect("a").ready.remove(&"a2".into()); }, Check::Ready),
-        (|b| b.node("a2").last_seen = Some(0),                                  Check::CheckedIn),
-        (|b| b.reporter("a2").kilo_up = Some(Duration::from_secs(59)),          Check::AgentSettled),
-        (|b| b.reporter("a2").inquest = 0,                                      Check::AnswersInquest),
-        (|b| b.node("a2").endpoint = Some(Endpoint::Address("10.0.0.2:51820".parse().expect("valid"))), Check::Endpoint),
-        (|b| b.evidence.hairpins.iter_mut().filter(|h| h.result.heir.0 == "a2").for_each(|h| { h.result.counted = 3; h.result.counter = "a3".into(); }), Check::Hairpin),
-        (|b| b.evidence.hairpins.retain(|h| h.result.heir.0 != "a2"),           Check::Proven),
-        (|b| { b.intent("a").promotions.insert("a2".into(), Promotion::MustNot); }, Check::Allowed),
-        (|b| b.node("a2").cordoned = true,                                      Check::Schedulable),
-        (|b| b.node("a2").deleting = true,                                      Check::Staying),
-        (|b| b.node("a2").taints = vec![Taint { key: "karpenter.sh/disrupted".into(), effect: "NoSchedule".into() }], Check::Staying),
-        (|b| b.reporter("a2").local = vec![LocalFinding { cause: LocalCause::ConntrackFull, detail: String::new() }], Check::LocallyClean),
-        (|b| b.reporter("a2").abstains = Some(Abstention::RoundLate),           Check::LocallyClean),
-        (|b| b.convict("a2"),                                                   Check::NotAccused),
-        (|b| b.decider.resume("a".into(), Memory { quarantine: ["a2".into()].into(), automatic: vec![UNIX], ..Memory::default() }), Check::NotQuarantined),
-    ];
-
-    for (bend, check) in table {
-        let mut bench = Bench::new();
-        bend(&mut bench);
-        bench.convict("a1");
-        let plan = decided(&mut bench);
-        let heirs = &of(&plan, "a").heirs;
-        let heir = heirs.iter().find(|heir| heir.node.0 == "a2").expect("an heir");
-        let failed: Vec<_> = heir.failed.keys().collect();
-        assert!(failed.contains(&&check), "{check}: {failed:?}");
-        assert!(!heir.passed().any(|passed| passed == check));
-        assert_ne!(wish(&plan, "a").map(|moving| moving.to.0), Some("a2".into()), "{check}");
-    }
-}
-
-const UNIX: crate::evidence::UnixTime = crate::evidence::UnixTime(1_800_000_000_000);
-
-#[test]
-fn a_private_endpoint_will_do_if_the_leaders_is_or_a_session_is_kept_open() {
-    let private = || Some(Endpoint::Address("10.0.0.2:51820".parse().expect("valid")));
-    let mut kept = Bench::new();
-    kept.convict("a1");
-    kept.node("a2").endpoint = private();
-    kept.node("a2").keepalive = Duration::from_secs(25);
-    assert_eq!(wish(&decided(&mut kept), "a").map(|moving| moving.to.0), Some("a2".into()));
-
-    let mut both = Bench::new();
-    both.convict("a1");
-    both.node("a1").endpoint = private();
-    both.node("a2").endpoint = private();
-    assert_eq!(wish(&decided(&mut both), "a").map(|moving| moving.to.0), Some("a2".into()));
-}
-
-#[test]
-fn heirs_rank_by_rule_then_domain_then_record_then_name() {
-    let first = |bench: &mut Bench| of(&bench.at(1), "a").heirs[0].node.0.clone();
-    assert_eq!(first(&mut Bench::new()), "a2", "by name");
-
-    let mut domain = Bench::new();
-    domain.node("a1").failure_domain = Some("rack-1".into());
-    domain.node("a2").failure_domain = Some("rack-1".into());
-    domain.node("a3").failure_domain = Some("rack-2".into());
-    assert_eq!(first(&mut domain), "a3", "away from the leader's rack");
-
-    let mut rule = Bench::new();
-    rule.intent("a").promotions.insert("a3".into(), Promotion::Prefer);
-    assert_eq!(first(&mut rule), "a3", "preferred");
-
-    let mut record = Bench::new();
-    let failed = PastMove {
-        incident: "i".into(),
-        from: "a1".into(),
-        to: "a2".into(),
-        cause: Cause::Verdict,
-        at: UNIX,
-        end: End::Unproven,
-    };
-    record.decider.resume("a".into(), Memory { moves: vec![failed], ..Memory::default() });
-    assert_eq!(first(&mut record), "a3", "did not fail before");
-}
-
-#[test]
 fn no_second_move_within_the_rest_which_an_acknowledgement_ends() {
     let mut bench = moved_once();
     bench.convict("a2");
@@ -330,70 +252,6 @@ fn a_refused_move_costs_no_budget_and_is_tried_again() {
 }
 
 #[test]
-fn a_pin_wins_in_every_mode_but_not_over_a_pause() {
-    let mut bench = Bench::new();
-    bench.mode = Mode::Observe;
-    bench.intent("a").pins = vec!["a3".into()];
-    let moving = wish(&bench.at(1), "a").expect("a move");
-    assert_eq!((moving.to.0.as_str(), moving.cause), ("a3", Cause::Pin));
-
-    let mut paused = Bench::new();
-    paused.intent("a").pins = vec!["a3".into()];
-    paused.intent("a").pause = Some("work".into());
-    assert_eq!(wish(&paused.at(1), "a"), None);
-}
-
-#[test]
-fn a_pin_that_cannot_be_followed_is_complained_of() {
-    type Bend = fn(&mut Bench);
-    #[rustfmt::skip]
-    let table: [(Bend, &str); 4] = [
-        (|b| b.intent("a").pins = vec!["a2".into(), "a3".into()],                             "none of them"),
-        (|b| { b.intent("a").pins = vec!["a3".into()]; b.node("a3").cordoned = true; },       "cordoned"),
-        (|b| b.intent("a").pins = vec!["b2".into()],                                          "another location"),
-        (|b| { b.intent("a").pins = vec!["a3".into()]; b.evidence.leaders.get_mut(&"a".into()).expect("a").ready.remove(&"a3".into()); }, "Ready"),
-    ];
-    for (bend, said) in table {
-        let mut bench = Bench::new();
-        bend(&mut bench);
-        let plan = bench.at(1);
-        assert_eq!(wish(&plan, "a"), None, "{said}");
-        let complaints = &of(&plan, "a").complaints;
-        assert!(complaints.iter().any(|complaint| complaint.contains(said)), "{complaints:?}");
-    }
-}
-
-#[test]
-fn a_request_is_answered_once_and_respects_fitness_unless_forced() {
-    let request = |id: &str, force| MoveRequest {
-        id: id.into(),
-        to: Some("a3".into()),
-        by: "ann".into(),
-        force,
-    };
-    let mut bench = Bench::new();
-    bench.mode = Mode::Observe;
-    bench.reporter("a3").local =
-        vec![LocalFinding { cause: LocalCause::ConntrackFull, detail: "full".into() }];
-    bench.intent("a").request = Some(request("1", false));
-    let _ = bench.at(1);
-    let refused = bench.at(7);
-    assert_eq!(wish(&refused, "a"), None);
-    let answer = of(&refused, "a").answered.clone().expect("an answer");
-    assert!(answer.id == "1" && answer.answer.contains("LocallyClean"), "{answer:?}");
-
-    bench.intent("a").request = Some(request("2", true));
-    let forced = bench.at(8);
-    assert_eq!(wish(&forced, "a").map(|moving| moving.cause), Some(Cause::Request));
-
-    bench.obey(&forced, 9);
-    bench.burst("a", 9, 0);
-    assert_eq!(wish(&bench.at(10), "a"), None);
-    bench.lead(&"a".into(), &"a1".into(), Moment::at(Duration::from_secs(11)));
-    assert_eq!(wish(&bench.at(12), "a"), None, "it was answered");
-}
-
-#[test]
 fn a_successor_goes_on_with_the_move_in_hand() {
     let mut bench = Bench::new();
     bench.convict("a1");
@@ -440,20 +298,4 @@ fn one_node_that_never_returns_is_not_waited_for_for_ever() {
     }
     let _ = bench.at(341);
     assert!(wish(&bench.at(342), "a").is_some());
-}
-
-#[test]
-fn unknown_values_read_as_the_cautious_ones_with_a_complaint() {
-    let mut bench = Bench::new();
-    let node = bench.node("a2");
-    for (key, value) in [("promotion", "perfer"), ("pin", "yes"), ("pause", "")] {
-        node.intent.insert(key.into(), value.into());
-    }
-    let mut intent = Intent::default();
-    intent.read_node(node);
-    intent.read_mode("Act");
-    assert_eq!(intent.promotion(&"a2".into()), Promotion::MustNot);
-    assert_eq!((intent.mode, intent.pins.len()), (Some(Mode::Observe), 0));
-    assert!(intent.pause.is_some());
-    assert_eq!(intent.complaints.len(), 3, "{:?}", intent.complaints);
 }
