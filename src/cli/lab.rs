@@ -11,11 +11,13 @@ use crate::config::Span;
 use crate::decide::Mode;
 use crate::lab::faults::Order;
 use crate::lab::firewall;
+use crate::lab::incident::Step;
 use crate::lab::mesh::Mesh;
 use crate::lab::namespace::{Inside, Namespace, run_again_inside};
 use crate::lab::picture;
 use crate::lab::report::Report;
 use crate::lab::run::{Options, run};
+use crate::lab::scenarios;
 use crate::lab::timeline::Timeline;
 use crate::telemetry;
 
@@ -43,6 +45,10 @@ pub(super) struct Lab {
     /// How often a person moves the annotation instead, to compare with
     #[arg(long, default_value_t = 0, value_name = "N")]
     by_hand: usize,
+    /// Kills the arbiter when a move has come so far: recorded, annotated, all-annotated or
+    /// verifying
+    #[arg(long, value_name = "STEP")]
+    kill_arbiter: Option<Step>,
     /// Lets Kilo's timers run ten times as fast
     #[arg(long)]
     fast: bool,
@@ -55,6 +61,13 @@ pub(super) struct Lab {
     /// Draws the share of answered flows there as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Keeps the journal of the arbiter there, for `tanist replay`
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Runs every scenario instead, or those with this in their name, two at a time; ends with one
+    /// table
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    scenarios: Option<String>,
     /// More arguments for `tanist agent` on the nodes
     #[arg(last = true, value_name = "ARGUMENT")]
     agent: Vec<String>,
@@ -66,6 +79,12 @@ fn mode(text: &str) -> Result<Mode, String> {
 
 impl Lab {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(name) = &self.scenarios {
+            firewall::check()?;
+            let program = std::env::current_exe().context("cannot find our own program")?;
+            let passed = block_on(async { Ok(scenarios::run(&program, name, say).await?) })?;
+            return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         let Some(inside) = Inside::take()? else {
             firewall::check()?;
             return Ok(run_again_inside()?.into());
@@ -125,9 +144,11 @@ impl Lab {
             runs: self.runs,
             alone: self.without_tanist.into(),
             by_hand: self.by_hand,
+            kill: self.kill_arbiter,
             times: if self.fast { 10 } else { 1 },
             program: std::env::current_exe().context("cannot find our own program")?,
             arguments: self.agent.clone(),
+            journal: self.journal.clone(),
         })
     }
 }

@@ -4,24 +4,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kube::runtime::WatchStreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::events::v1::Event as Telling;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 
 use super::control;
 use super::mesh::now;
 use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, MoveOutcome, MovePhase, MoveRecord, PastMove, SlimNode,
 };
-use crate::evidence::kilo::leaders;
+use crate::evidence::kilo::{is_ready, leaders};
 use crate::evidence::{Location, Mesh, NodeName};
 
 /// The verdict by which a leader is convicted.
 pub const DARK: &str = "dark";
+
+/// The verdict by which something is reported that is no reason to move the leader.
+pub const IMPAIRED: &str = "impaired";
+
+/// Where the lease is, and its name.
+const LEASE: (&str, &str) = ("kube-system", "tanist");
+
+/// The reason of Events that a person should act upon.
+const ATTENTION: &str = "Attention";
+
+/// How long a watch that broke rests: not long, since an outage of the API server is one of the
+/// things to be seen.
+const REST: Duration = Duration::from_millis(300);
 
 /// Something that was seen to happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +63,14 @@ pub enum What {
     Move(Location, MoveRecord),
     /// All annotations of a move are written.
     Written(Location),
+    /// The annotations of a move are being put back.
+    Reverting(Location, MoveRecord),
     /// A move ended.
     Ended(Location, PastMove),
+    /// Somebody else holds the lease, or nobody.
+    Holder(Option<NodeName>),
+    /// A person is told something.
+    Attention(String),
 }
 
 impl fmt::Display for What {
@@ -65,13 +87,22 @@ impl fmt::Display for What {
                 write!(f, "{location}: a move from {from} to {} is recorded", record.to)
             }
             Self::Written(location) => write!(f, "{location}: all annotations are written"),
+            Self::Reverting(location, record) => {
+                let why = record.reverting.as_deref().unwrap_or("no reason given");
+                write!(f, "{location}: the move to {} is being undone: {why}", record.to)
+            }
+            Self::Holder(Some(node)) => write!(f, "{node} holds the lease"),
+            Self::Holder(None) => write!(f, "nobody holds the lease"),
+            Self::Attention(note) => write!(f, "a person is told: {note}"),
             Self::Ended(location, past) => {
                 let outcome = match past.outcome {
                     MoveOutcome::Verified => "verified",
                     MoveOutcome::Reverted => "reverted",
                     MoveOutcome::Abandoned => "abandoned",
                 };
-                write!(f, "{location}: the move to {} is {outcome}", past.to)
+                let note = past.note.as_deref().map(|note| format!(": {note}"));
+                write!(f, "{location}: the move to {} is {outcome}", past.to)?;
+                f.write_str(&note.unwrap_or_default())
             }
         }
     }
@@ -81,7 +112,7 @@ impl fmt::Display for What {
 #[derive(Debug)]
 pub struct Chronicle {
     pages: Arc<Pages>,
-    watches: [AbortHandle; 2],
+    watches: [AbortHandle; 4],
 }
 
 #[derive(Debug, Default)]
@@ -94,18 +125,24 @@ struct State {
     nodes: BTreeMap<NodeName, SlimNode>,
     leaders: BTreeMap<Location, NodeName>,
     locations: BTreeMap<Location, MeshLocationStatus>,
+    holder: Option<NodeName>,
+    told: BTreeSet<String>,
     happenings: Vec<Happening>,
 }
 
 impl Chronicle {
-    /// Starts to watch Nodes and MeshLocations.
+    /// Starts to watch Nodes, MeshLocations, the lease and what people are told.
     #[must_use]
     pub fn start(client: &Client) -> Self {
         let pages = Arc::<Pages>::default();
+        let (namespace, _) = LEASE;
 
-        let nodes = tokio::spawn(Arc::clone(&pages).watch_nodes(Api::all(client.clone())));
-        let locations = tokio::spawn(Arc::clone(&pages).watch_locations(Api::all(client.clone())));
-        Self { pages, watches: [nodes.abort_handle(), locations.abort_handle()] }
+        let nodes = follow(Arc::clone(&pages), Api::all(client.clone()), Pages::node);
+        let locations = follow(Arc::clone(&pages), Api::all(client.clone()), Pages::location);
+        let leases = Api::namespaced(client.clone(), namespace);
+        let leases = follow(Arc::clone(&pages), leases, Pages::lease);
+        let tellings = follow(Arc::clone(&pages), Api::all(client.clone()), Pages::telling);
+        Self { pages, watches: [nodes, locations, leases, tellings] }
     }
 
     /// Returns all that happened after the first so many happenings.
@@ -121,6 +158,22 @@ impl Chronicle {
         let state = self.pages.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.locations.clone()
     }
+
+    /// Returns the node whose sidecar holds the lease.
+    #[must_use]
+    pub fn holder(&self) -> Option<NodeName> {
+        let state = self.pages.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.holder.clone()
+    }
+
+    /// Returns how many nodes are Ready by Kilo's rules.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        let state = self.pages.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = state.nodes.values().cloned().collect::<Vec<_>>();
+        let at = now();
+        control::read(&nodes).values().filter(|node| is_ready(node, at)).count()
+    }
 }
 
 impl Drop for Chronicle {
@@ -131,32 +184,28 @@ impl Drop for Chronicle {
     }
 }
 
-impl Pages {
-    async fn watch_nodes(self: Arc<Self>, api: Api<SlimNode>) {
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-
+/// Watches one kind, and lets `take` write down each object as it now is.
+fn follow<K>(pages: Arc<Pages>, api: Api<K>, take: fn(&Pages, K)) -> AbortHandle
+where
+    K: kube::Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let watch = async move {
+        let mut events = watcher(api, watcher::Config::default()).boxed();
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Apply(node) | Event::InitApply(node)) => self.node(node),
-                Ok(Event::Delete(node)) => self.node_gone(node.name()),
-                Ok(Event::Init | Event::InitDone) => {}
-                Err(error) => tracing::debug!(%error, "The chronicle's watch of Nodes broke"),
-            }
-        }
-    }
-
-    async fn watch_locations(self: Arc<Self>, api: Api<MeshLocation>) {
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Apply(location) | Event::InitApply(location)) => self.location(location),
+                Ok(Event::Apply(object) | Event::InitApply(object)) => take(&pages, object),
                 Ok(Event::Delete(_) | Event::Init | Event::InitDone) => {}
-                Err(error) => tracing::debug!(%error, "The chronicle's watch of locations broke"),
+                Err(error) => {
+                    tracing::debug!(%error, kind = %K::kind(&()), "A watch of the chronicle broke");
+                    sleep(REST).await;
+                }
             }
         }
-    }
+    };
+    tokio::spawn(watch).abort_handle()
+}
 
+impl Pages {
     fn node(&self, node: SlimNode) {
         let name = NodeName::from(node.name());
         self.turn(|state| {
@@ -174,13 +223,6 @@ impl Pages {
         });
     }
 
-    fn node_gone(&self, name: &str) {
-        self.turn(|state| {
-            state.nodes.remove(&NodeName::from(name));
-            state.elect()
-        });
-    }
-
     fn location(&self, object: MeshLocation) {
         let location = object.spec.location;
         let status = object.status.unwrap_or_default();
@@ -188,6 +230,32 @@ impl Pages {
             let before = state.locations.insert(location.clone(), status.clone());
             news(&location, &before.unwrap_or_default(), &status)
         });
+    }
+
+    fn lease(&self, lease: Lease) {
+        if lease.name_any() != LEASE.1 {
+            return;
+        }
+        let holder = lease.spec.and_then(|spec| spec.holder_identity);
+        let holder = holder.as_deref().and_then(|holder| holder.split('_').next());
+        let holder = holder.filter(|name| !name.is_empty()).map(NodeName::from);
+        self.turn(|state| {
+            let before = std::mem::replace(&mut state.holder, holder.clone());
+            if before == holder { Vec::new() } else { vec![What::Holder(holder)] }
+        });
+    }
+
+    fn telling(&self, telling: Telling) {
+        let (name, note) = (telling.name_any(), telling.note.unwrap_or_default());
+        let about = telling.regarding.and_then(|regarding| regarding.kind);
+        if telling.reason.as_deref() != Some(ATTENTION) || about.as_deref() == Some("Node") {
+            return;
+        }
+        self.turn(
+            |state| {
+                if state.told.insert(name) { vec![What::Attention(note)] } else { Vec::new() }
+            },
+        );
     }
 
     fn turn(&self, change: impl FnOnce(&mut State) -> Vec<What>) {
@@ -228,14 +296,7 @@ fn news(location: &Location, before: &MeshLocationStatus, after: &MeshLocationSt
         news.push(What::Verdict(location.clone(), verdict.clone(), because));
     }
     if let Some(record) = &after.moving {
-        let known = before.moving.as_ref().filter(|known| known.incident == record.incident);
-        if known.is_none() {
-            news.push(What::Move(location.clone(), record.clone()));
-        }
-        let written = |record: &MoveRecord| record.phase == MovePhase::Written;
-        if written(record) && !known.is_some_and(written) {
-            news.push(What::Written(location.clone()));
-        }
+        news.extend(progress(location, before.moving.as_ref(), record));
     }
     let known = before.moves.iter().map(|past| &past.started.0).collect::<BTreeSet<_>>();
     let ended = after.moves.iter().filter(|past| !known.contains(&past.started.0));
@@ -243,3 +304,26 @@ fn news(location: &Location, before: &MeshLocationStatus, after: &MeshLocationSt
 
     news
 }
+
+/// Tells what is new in the record of a move.
+fn progress(location: &Location, before: Option<&MoveRecord>, after: &MoveRecord) -> Vec<What> {
+    let same = |known: &&MoveRecord| known.incident == after.incident && known.to == after.to;
+    let known = before.filter(same);
+    let mut news = Vec::new();
+
+    if known.is_none() {
+        news.push(What::Move(location.clone(), after.clone()));
+    }
+    let reached = |phase| after.phase == phase && known.is_none_or(|known| known.phase != phase);
+    if reached(MovePhase::Written) {
+        news.push(What::Written(location.clone()));
+    }
+    if reached(MovePhase::Reverting) {
+        news.push(What::Reverting(location.clone(), after.clone()));
+    }
+
+    news
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,20 +6,28 @@
 //! partial:25       so many of a hundred outer ports are dropped on the overlay's way out
 //! forward-off      the node forwards nothing
 //! one-way          the node drops all from kilo0 to the overlay
+//! one-way:A,B      nothing passes from location A to location B
 //! mtu:1200         the node drops what is larger, between kilo0 and the overlay, both ways
+//! mtu:1200,A,B     what is larger does not pass between two locations
 //! node-dead        a leader's cables are out and its processes dead; member-dead: a member's
 //! agent-dead       the node's Kilo agent is dead; agent-restart: stopped cleanly and started again
+//! rollout          every Kilo agent in turn is restarted, once the one before is back
+//! tanist-rollout   every sidecar in turn is restarted, once the one before is back
 //! wan-cut:A,B      nothing passes between two locations
-//! api-down         the API server refuses connections
+//! api-down:180     the API server refuses connections for so many of Kilo's seconds
 //! cpu-starved      Tanist runs for 5 of every 100 ms; on every node if none is said
 //! probes-dropped   a firewall drops the probe port; on every node if none is said
+//! port-blocked     the same for one location, from before Tanist was there
 //! ```
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::topology::{Place, Topology};
 use crate::evidence::{Location, NodeName};
+
+mod rules;
+
+pub use rules::Rules;
 
 /// What can be broken.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +42,12 @@ pub enum Fault {
     ForwardOff,
     /// All from kilo0 to the overlay is dropped.
     OneWay,
+    /// Nothing passes from the first location to the second.
+    OneWayBetween(Location, Location),
     /// What is larger is dropped between kilo0 and the overlay, both ways.
     Mtu(u16),
+    /// What is larger does not pass between the two locations.
+    MtuBetween(u16, Location, Location),
     /// Cables out and processes dead, of a leader.
     NodeDead,
     /// Cables out and processes dead, of a member.
@@ -44,14 +56,20 @@ pub enum Fault {
     AgentDead,
     /// The Kilo agent ends cleanly and is started again.
     AgentRestart,
+    /// So does every Kilo agent, one by one.
+    Rollout,
+    /// So does every sidecar, one by one.
+    TanistRollout,
     /// Nothing passes between the two locations.
     WanCut(Location, Location),
-    /// The API server refuses connections.
-    ApiDown,
+    /// The API server refuses connections for so many seconds, as Kilo counts them.
+    ApiDown(u16),
     /// The sidecar is stopped for 95 of every 100 ms.
     CpuStarved,
     /// A firewall drops all that comes to the probe port.
     ProbesDropped,
+    /// It has done so since before there was a Tanist.
+    PortBlocked,
 }
 
 /// Where a fault strikes if nobody says.
@@ -61,19 +79,42 @@ pub enum Usual {
     Leader,
     /// On a member.
     Member,
+    /// On every node of a location.
+    Location,
     /// On every node.
     Everywhere,
     /// On no node in particular.
     Mesh,
 }
 
-/// A fault that somebody asked for: `NAME[:VALUE][@NODE]`.
+/// Which node a fault strikes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Where {
+    /// The one that such a fault usually strikes.
+    #[default]
+    Usual,
+    /// This one.
+    Node(NodeName),
+    /// The leader of a location whose sidecar holds the Lease.
+    Holder,
+}
+
+/// A fault that somebody asked for: `NAME[:VALUE][@NODE]`, or `@lease` for whoever holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// What to break.
     pub fault: Fault,
-    /// Where, if it was said.
-    pub node: Option<NodeName>,
+    /// Where.
+    pub place: Where,
+}
+
+/// When a fault sets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onset {
+    /// Before Tanist is there, so that nothing was ever seen to work.
+    Before,
+    /// When Tanist trusts the mesh.
+    Later,
 }
 
 /// Why an order is not understood.
@@ -82,8 +123,9 @@ pub enum ParseError {
     /// No such fault.
     #[error(
         "there is no fault «{0}»; there are new-flows, vxlan-wedge, partial:25, forward-off, \
-         one-way, mtu:1200, node-dead, member-dead, agent-dead, agent-restart, wan-cut:A,B, \
-         api-down, cpu-starved and probes-dropped, each with @NODE if it is to strike there"
+         one-way, one-way:A,B, mtu:1200, mtu:1200,A,B, node-dead, member-dead, agent-dead, \
+         agent-restart, rollout, tanist-rollout, wan-cut:A,B, api-down:180, cpu-starved, \
+         probes-dropped and port-blocked, each with @NODE if it is to strike there, or @lease"
     )]
     Unknown(String),
     /// The value does not fit the fault.
@@ -104,8 +146,14 @@ impl Fault {
     pub const fn usual(&self) -> Usual {
         match self {
             Self::MemberDead => Usual::Member,
-            Self::WanCut(..) | Self::ApiDown => Usual::Mesh,
-            Self::CpuStarved | Self::ProbesDropped => Usual::Everywhere,
+            Self::WanCut(..)
+            | Self::OneWayBetween(..)
+            | Self::MtuBetween(..)
+            | Self::ApiDown(_) => Usual::Mesh,
+            Self::CpuStarved | Self::ProbesDropped | Self::Rollout | Self::TanistRollout => {
+                Usual::Everywhere
+            }
+            Self::PortBlocked => Usual::Location,
             Self::NewFlows
             | Self::VxlanWedge
             | Self::Partial(_)
@@ -118,55 +166,37 @@ impl Fault {
         }
     }
 
-    /// Returns the packet filter rules that make the fault on this node, if rules make it.
+    /// Returns when it sets in.
     #[must_use]
-    pub fn rules(&self, place: &Place, topology: &Topology) -> Option<Rules> {
-        let relayed = |condition: &str| {
-            format!(
-                "iifname kilo0 oifname flannel.1 {condition} counter drop\n\
-                 iifname flannel.1 oifname kilo0 {condition} counter drop"
-            )
-        };
-        let overlay =
-            |condition: &str| format!("oifname eth0 udp dport 8472 {condition} counter drop");
+    pub const fn onset(&self) -> Onset {
+        if matches!(self, Self::PortBlocked) { Onset::Before } else { Onset::Later }
+    }
 
-        let chains = match self {
-            Self::VxlanWedge => {
-                return Some(Rules {
-                    set: "add rule inet lab wedge udp sport != @seen counter drop".to_owned(),
-                    lift: "flush chain inet lab wedge".to_owned(),
-                });
-            }
-            Self::NewFlows => vec![("forward", relayed("ct state new"))],
-            Self::OneWay => {
-                vec![("forward", "iifname kilo0 oifname flannel.1 counter drop".to_owned())]
-            }
-            Self::Mtu(largest) => vec![("forward", relayed(&format!("meta length > {largest}")))],
-            Self::Partial(share) => {
-                vec![("output", overlay(&format!("jhash udp sport mod 100 < {share}")))]
-            }
-            Self::ProbesDropped => {
-                vec![("input", "meta l4proto { tcp, udp } th dport 1108 counter drop".to_owned())]
-            }
-            Self::WanCut(one, other) => {
-                let far = if place.location == *one { other } else { one };
-                let far = topology.members(far).map(|peer| peer.wan().addr().to_string());
-                let far = far.collect::<Vec<_>>().join(", ");
-                vec![
-                    ("output", format!("ip daddr {{ {far} }} counter drop")),
-                    ("input", format!("ip saddr {{ {far} }} counter drop")),
-                ]
-            }
-            Self::ForwardOff
-            | Self::NodeDead
-            | Self::MemberDead
-            | Self::AgentDead
-            | Self::AgentRestart
-            | Self::ApiDown
-            | Self::CpuStarved => return None,
-        };
+    /// Tells whether Kilo may elect other leaders by itself while the fault lasts, and once more
+    /// when it is lifted.
+    #[must_use]
+    pub const fn unsettles_kilo(&self) -> bool {
+        matches!(
+            self,
+            Self::NodeDead
+                | Self::AgentDead
+                | Self::AgentRestart
+                | Self::Rollout
+                | Self::ApiDown(_)
+        )
+    }
 
-        Some(Rules::table(self.name(), &chains))
+    /// Returns the two locations whose way is broken, if such a way is.
+    #[must_use]
+    pub const fn between(&self) -> Option<[&Location; 2]> {
+        if let Self::WanCut(one, other)
+        | Self::OneWayBetween(one, other)
+        | Self::MtuBetween(_, one, other) = self
+        {
+            Some([one, other])
+        } else {
+            None
+        }
     }
 
     /// Returns its name without its value.
@@ -177,16 +207,19 @@ impl Fault {
             Self::VxlanWedge => "vxlan-wedge",
             Self::Partial(_) => "partial",
             Self::ForwardOff => "forward-off",
-            Self::OneWay => "one-way",
-            Self::Mtu(_) => "mtu",
+            Self::OneWay | Self::OneWayBetween(..) => "one-way",
+            Self::Mtu(_) | Self::MtuBetween(..) => "mtu",
             Self::NodeDead => "node-dead",
             Self::MemberDead => "member-dead",
             Self::AgentDead => "agent-dead",
             Self::AgentRestart => "agent-restart",
+            Self::Rollout => "rollout",
+            Self::TanistRollout => "tanist-rollout",
             Self::WanCut(..) => "wan-cut",
-            Self::ApiDown => "api-down",
+            Self::ApiDown(_) => "api-down",
             Self::CpuStarved => "cpu-starved",
             Self::ProbesDropped => "probes-dropped",
+            Self::PortBlocked => "port-blocked",
         }
     }
 }
@@ -199,8 +232,12 @@ impl fmt::Display for Fault {
             write!(f, ":{share}")
         } else if let Self::Mtu(largest) = self {
             write!(f, ":{largest}")
-        } else if let Self::WanCut(one, other) = self {
+        } else if let Self::MtuBetween(largest, one, other) = self {
+            write!(f, ":{largest},{one},{other}")
+        } else if let Self::WanCut(one, other) | Self::OneWayBetween(one, other) = self {
             write!(f, ":{one},{other}")
+        } else if let Self::ApiDown(seconds) = self {
+            write!(f, ":{seconds}")
         } else {
             Ok(())
         }
@@ -218,68 +255,77 @@ impl FromStr for Fault {
             takes,
         };
 
-        let fault = match name {
-            "partial" => {
-                let share = value.unwrap_or("25").parse().ok().filter(|s| (1..100).contains(s));
-                return share.map(Self::Partial).ok_or_else(|| wrong("a percentage, 1 to 99"));
+        let (fault, takes) = match (name, value) {
+            ("partial", value) => (partial(value.unwrap_or("25")), "a percentage, 1 to 99"),
+            ("mtu", value) => (mtu(value.unwrap_or("1200")), "a size of at least 68, or SIZE,A,B"),
+            ("wan-cut", value) => {
+                let two = value.and_then(two);
+                (two.map(|(one, other)| Self::WanCut(one, other)), "two locations: A,B")
             }
-            "mtu" => {
-                let largest = value.unwrap_or("1200").parse().ok().filter(|size| *size >= 68);
-                return largest.map(Self::Mtu).ok_or_else(|| wrong("a size of at least 68"));
+            ("one-way", Some(value)) => (
+                two(value).map(|(one, other)| Self::OneWayBetween(one, other)),
+                "two locations: A,B",
+            ),
+            ("api-down", value) => {
+                (value.unwrap_or("40").parse().ok().map(Self::ApiDown), "a number of seconds")
             }
-            "wan-cut" => {
-                let two = value.and_then(|value| value.split_once(','));
-                let two = two.filter(|(one, other)| one != other);
-                let cut = two.map(|(one, other)| Self::WanCut(one.into(), other.into()));
-                return cut.ok_or_else(|| wrong("two locations: A,B"));
-            }
-            "new-flows" => Self::NewFlows,
-            "vxlan-wedge" => Self::VxlanWedge,
-            "forward-off" => Self::ForwardOff,
-            "one-way" => Self::OneWay,
-            "node-dead" => Self::NodeDead,
-            "member-dead" => Self::MemberDead,
-            "agent-dead" => Self::AgentDead,
-            "agent-restart" => Self::AgentRestart,
-            "api-down" => Self::ApiDown,
-            "cpu-starved" => Self::CpuStarved,
-            "probes-dropped" => Self::ProbesDropped,
-            _ => return Err(ParseError::Unknown(text.to_owned())),
+            (_, None) => return plain(name).ok_or_else(|| ParseError::Unknown(text.to_owned())),
+            (_, Some(_)) if plain(name).is_some() => (None, "no value"),
+            (_, Some(_)) => return Err(ParseError::Unknown(text.to_owned())),
         };
 
-        if value.is_some() { Err(wrong("no value")) } else { Ok(fault) }
+        fault.ok_or_else(|| wrong(takes))
     }
+}
+
+/// Returns the fault of a name that takes no value.
+fn plain(name: &str) -> Option<Fault> {
+    Some(match name {
+        "new-flows" => Fault::NewFlows,
+        "vxlan-wedge" => Fault::VxlanWedge,
+        "forward-off" => Fault::ForwardOff,
+        "one-way" => Fault::OneWay,
+        "node-dead" => Fault::NodeDead,
+        "member-dead" => Fault::MemberDead,
+        "agent-dead" => Fault::AgentDead,
+        "agent-restart" => Fault::AgentRestart,
+        "rollout" => Fault::Rollout,
+        "tanist-rollout" => Fault::TanistRollout,
+        "cpu-starved" => Fault::CpuStarved,
+        "probes-dropped" => Fault::ProbesDropped,
+        "port-blocked" => Fault::PortBlocked,
+        _ => return None,
+    })
+}
+
+fn partial(value: &str) -> Option<Fault> {
+    value.parse().ok().filter(|share| (1..100).contains(share)).map(Fault::Partial)
+}
+
+fn mtu(value: &str) -> Option<Fault> {
+    let (size, between) = value.split_once(',').map_or((value, None), |(s, two)| (s, Some(two)));
+    let size = size.parse().ok().filter(|size| *size >= 68)?;
+    match between {
+        None => Some(Fault::Mtu(size)),
+        Some(between) => two(between).map(|(one, other)| Fault::MtuBetween(size, one, other)),
+    }
+}
+
+fn two(value: &str) -> Option<(Location, Location)> {
+    let two = value.split_once(',').filter(|(one, other)| one != other && !other.contains(','));
+    two.map(|(one, other)| (one.into(), other.into()))
 }
 
 impl FromStr for Order {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let (fault, node) = text.split_once('@').map_or((text, None), |(f, n)| (f, Some(n)));
-        Ok(Self { fault: fault.parse()?, node: node.map(NodeName::from) })
-    }
-}
-
-/// What makes a fault in the packet filter, and what lifts it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
-    /// Commands that set it.
-    pub set: String,
-    /// Commands that lift it.
-    pub lift: String,
-}
-
-impl Rules {
-    fn table(name: &str, chains: &[(&str, String)]) -> Self {
-        let table = format!("inet lab_{}", name.replace('-', "_"));
-        let chains = chains.iter().map(|(hook, rules)| {
-            format!("chain {hook} {{\ntype filter hook {hook} priority 10;\n{rules}\n}}\n")
-        });
-
-        Self {
-            set: format!("table {table} {{\n{}}}\n", chains.collect::<String>()),
-            lift: format!("delete table {table}"),
-        }
+        let (fault, place) = match text.split_once('@') {
+            None => (text, Where::Usual),
+            Some((fault, "lease")) => (fault, Where::Holder),
+            Some((fault, node)) => (fault, Where::Node(node.into())),
+        };
+        Ok(Self { fault: fault.parse()?, place })
     }
 }
 

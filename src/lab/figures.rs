@@ -30,7 +30,7 @@ pub enum Concern {
     Elsewhere,
 }
 
-/// The node that is struck, and its location.
+/// The leader in question, and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Struck {
     /// The location.
@@ -62,6 +62,8 @@ impl Struck {
 pub struct Moments {
     /// The first fresh flow was opened that was lost.
     pub first_lost: Option<Duration>,
+    /// The location was first said to be impaired, or its leader convicted.
+    pub reported: Option<Duration>,
     /// The leader was convicted.
     pub verdict: Option<Duration>,
     /// The annotation that moves the leader was written.
@@ -100,6 +102,10 @@ pub struct Figures {
     pub by: Mover,
     /// Whether Tanist showed the new leader as fit, before the fault or when it began to move.
     pub fit: bool,
+    /// Whether the sidecar of the node that was struck held the lease.
+    pub held_lease: bool,
+    /// What Tanist did, anywhere.
+    pub deeds: Deeds,
     /// When what happened.
     pub moments: Moments,
     /// Fresh flows from the fault until it was lifted, by whom they concern.
@@ -110,6 +116,34 @@ pub struct Figures {
     pub own_after_move: Tally,
     /// Kept flows that died, by whom they concern.
     pub kept_died: BTreeMap<Concern, usize>,
+}
+
+/// What Tanist did while a fault was watched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Deeds {
+    /// Its moves, in order.
+    pub moves: Vec<Deed>,
+    /// How many of them it began to undo.
+    pub undone: usize,
+    /// The most that were on record at once.
+    pub at_once: usize,
+    /// Every leader that was convicted, by location.
+    pub convicted: Vec<Location>,
+    /// What it told people to look at.
+    pub told: Vec<String>,
+    /// Everybody who led the location that was struck, in order.
+    pub led: Vec<NodeName>,
+    /// Its arbiter that was killed, if one was.
+    pub killed: Option<NodeName>,
+}
+
+/// One move by Tanist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deed {
+    /// Of which location.
+    pub location: Location,
+    /// To whom.
+    pub to: NodeName,
 }
 
 /// Who changes a leader.

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::apiserver;
 use super::control::{self, ControlPlane};
-use super::faults::{Fault, Usual};
+use super::faults::Fault;
 use super::firewall;
 use super::namespace::{self, Inside, Namespace};
 use super::network::{self, Network};
 use super::station::{self, Launch, Station};
-use super::topology::{Place, Topology};
+use super::topology::Topology;
 use super::traffic::{Fresh, Traffic};
 use crate::evidence::kilo::leaders;
 use crate::evidence::{Location, NodeName, UnixTime};
@@ -23,6 +22,9 @@ const CALM: Duration = Duration::from_millis(1500);
 
 /// How long the mesh may take to settle.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How long something that was restarted may take until it is back.
+pub(super) const BACK: Duration = Duration::from_secs(40);
 
 /// What went wrong with the mesh.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,14 @@ pub enum Error {
     /// The fault strikes a node, and none was said.
     #[error("{0} strikes a node, and none was said")]
     NoTarget(Fault),
+    /// What was restarted does not come back.
+    #[error("{what} of {node} was not back within {} s", BACK.as_secs())]
+    NotBack {
+        /// What.
+        what: &'static str,
+        /// Where.
+        node: NodeName,
+    },
     /// It does not come to rest.
     #[error("the mesh did not settle within {} s: {why}", PATIENCE.as_secs())]
     Unsettled {
@@ -79,7 +89,10 @@ pub struct Mesh {
     pub control: ControlPlane,
     /// Its users.
     pub traffic: Traffic,
-    stations: BTreeMap<NodeName, Station>,
+    /// How many times as fast Kilo runs.
+    pub(super) times: u32,
+    /// What runs on each node.
+    pub(super) stations: BTreeMap<NodeName, Station>,
 }
 
 impl Mesh {
@@ -104,7 +117,7 @@ impl Mesh {
         }
         let traffic = Traffic::start(&network).await?;
 
-        Ok(Self { network, control, traffic, stations })
+        Ok(Self { network, control, traffic, times, stations })
     }
 
     /// Waits until every location has a leader and fresh flows pass between all of them.
@@ -164,13 +177,20 @@ impl Mesh {
         self.network.topology.place(node).map(|place| &place.location)
     }
 
-    /// Starts a sidecar on every node.
+    /// Starts a sidecar on every node that has none.
     pub async fn start_sidecars(&mut self, launch: &Launch) -> Result<(), Error> {
-        for (node, station) in &mut self.stations {
-            let started = station.start_sidecar(&self.control, launch).await;
-            started.map_err(|source| Error::Station { node: node.clone(), source })?;
+        let idle = self.stations.iter().filter(|(_, station)| station.sidecar().is_none());
+        for node in idle.map(|(node, _)| node.clone()).collect::<Vec<_>>() {
+            self.start_sidecar(&node, launch).await?;
         }
         Ok(())
+    }
+
+    /// Starts the sidecar of a node.
+    pub async fn start_sidecar(&mut self, node: &NodeName, launch: &Launch) -> Result<(), Error> {
+        let station = self.stations.get_mut(node).ok_or_else(|| Error::NoNode(node.clone()))?;
+        let started = station.start_sidecar(&self.control, launch).await;
+        started.map_err(|source| Error::Station { node: node.clone(), source })
     }
 
     /// Tells every sidecar to end, and waits until they have.
@@ -187,185 +207,6 @@ impl Mesh {
     pub fn stations(&mut self) -> impl Iterator<Item = &mut Station> {
         self.stations.values_mut()
     }
-
-    /// Sets a fault, on a node if it strikes one.
-    pub async fn strike(&mut self, fault: &Fault, node: Option<&NodeName>) -> Result<(), Error> {
-        if let Fault::WanCut(one, other) = fault {
-            return self.cut(fault, [one, other], Change::Set).await;
-        }
-        if *fault == Fault::ApiDown {
-            self.control.server.faults().set(apiserver::Fault::Refuse);
-            return Ok(());
-        }
-
-        for place in self.targets(fault, node)? {
-            self.strike_at(fault, &place).await?;
-        }
-        Ok(())
-    }
-
-    async fn strike_at(&mut self, fault: &Fault, place: &Place) -> Result<(), Error> {
-        let network = &self.network;
-        let station = self.stations.get_mut(&place.name);
-        let station = station.ok_or_else(|| Error::NoNode(place.name.clone()))?;
-
-        match fault {
-            Fault::ForwardOff => forwarding(&station.host.host, "0").await?,
-            Fault::NodeDead | Fault::MemberDead => {
-                network.unplug(place).await?;
-                station.kill_sidecar().await;
-                station.kill_kilo().await;
-            }
-            Fault::AgentDead => station.kill_kilo().await,
-            Fault::AgentRestart => {
-                let failed = |source| Error::Station { node: place.name.clone(), source };
-                station.stop_kilo().await;
-                station.start_kilo().await.map_err(failed)?;
-            }
-            Fault::CpuStarved => station.starve(),
-            Fault::NewFlows
-            | Fault::VxlanWedge
-            | Fault::Partial(_)
-            | Fault::OneWay
-            | Fault::Mtu(_)
-            | Fault::ProbesDropped
-            | Fault::WanCut(..)
-            | Fault::ApiDown => self.filter(fault, place, Change::Set).await?,
-        }
-
-        Ok(())
-    }
-
-    /// Lifts a fault. What it killed is started again.
-    pub async fn lift(
-        &mut self,
-        fault: &Fault,
-        node: Option<&NodeName>,
-        launch: Option<&Launch>,
-    ) -> Result<(), Error> {
-        if let Fault::WanCut(one, other) = fault {
-            return self.cut(fault, [one, other], Change::Lift).await;
-        }
-        if *fault == Fault::ApiDown {
-            self.control.server.faults().lift();
-            return Ok(());
-        }
-
-        for place in self.targets(fault, node)? {
-            self.lift_at(fault, &place, launch).await?;
-        }
-        Ok(())
-    }
-
-    async fn lift_at(
-        &mut self,
-        fault: &Fault,
-        place: &Place,
-        launch: Option<&Launch>,
-    ) -> Result<(), Error> {
-        let failed = |source| Error::Station { node: place.name.clone(), source };
-        let station = self.stations.get_mut(&place.name);
-        let station = station.ok_or_else(|| Error::NoNode(place.name.clone()))?;
-
-        match fault {
-            Fault::ForwardOff => forwarding(&station.host.host, "1").await?,
-            Fault::NodeDead | Fault::MemberDead => {
-                self.network.plug(place).await?;
-                station.start_kilo().await.map_err(failed)?;
-                if let Some(launch) = launch {
-                    station.start_sidecar(&self.control, launch).await.map_err(failed)?;
-                }
-            }
-            Fault::AgentDead => station.start_kilo().await.map_err(failed)?,
-            Fault::AgentRestart => {}
-            Fault::CpuStarved => station.feed(),
-            Fault::NewFlows
-            | Fault::VxlanWedge
-            | Fault::Partial(_)
-            | Fault::OneWay
-            | Fault::Mtu(_)
-            | Fault::ProbesDropped
-            | Fault::WanCut(..)
-            | Fault::ApiDown => self.filter(fault, place, Change::Lift).await?,
-        }
-
-        Ok(())
-    }
-
-    /// Returns where a fault strikes.
-    fn targets(&self, fault: &Fault, node: Option<&NodeName>) -> Result<Vec<Place>, Error> {
-        let topology = &self.network.topology;
-
-        match (node, fault.usual()) {
-            (Some(node), _) => {
-                let place = topology.place(node).ok_or_else(|| Error::NoNode(node.clone()))?;
-                Ok(vec![place.clone()])
-            }
-            (None, Usual::Everywhere) => Ok(topology.places.clone()),
-            (None, Usual::Leader | Usual::Member | Usual::Mesh) => {
-                Err(Error::NoTarget(fault.clone()))
-            }
-        }
-    }
-
-    /// Returns the node that a fault strikes if nobody says: in that location its leader, or its
-    /// first member.
-    #[must_use]
-    pub fn usual(&self, fault: &Fault, location: &Location, leader: &NodeName) -> Option<NodeName> {
-        match fault.usual() {
-            Usual::Mesh | Usual::Everywhere => None,
-            Usual::Leader => Some(leader.clone()),
-            Usual::Member => {
-                let mut members = self.network.topology.members(location);
-                members.find(|place| place.name != *leader).map(|place| place.name.clone())
-            }
-        }
-    }
-
-    async fn cut(
-        &self,
-        fault: &Fault,
-        locations: [&Location; 2],
-        change: Change,
-    ) -> Result<(), Error> {
-        for location in locations {
-            let mut members = self.network.topology.members(location).peekable();
-            if members.peek().is_none() {
-                return Err(Error::NoLocation(location.clone()));
-            }
-            for place in members {
-                self.filter(fault, place, change).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn filter(&self, fault: &Fault, place: &Place, change: Change) -> Result<(), Error> {
-        let Some(rules) = fault.rules(place, &self.network.topology) else { return Ok(()) };
-        let host = self.network.hosts.get(&place.name);
-        let host = host.ok_or_else(|| Error::NoNode(place.name.clone()))?;
-
-        let rules = match change {
-            Change::Set => rules.set,
-            Change::Lift => rules.lift,
-        };
-        let changed = firewall::apply(&host.host, rules).await;
-        changed.map_err(|source| Error::Firewall { node: place.name.clone(), source })
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Change {
-    Set,
-    Lift,
-}
-
-async fn forwarding(host: &Namespace, value: &'static str) -> Result<(), Error> {
-    const SETTING: &str = "net/ipv4/ip_forward";
-
-    let set = host.run(async move || std::fs::write(format!("/proc/sys/{SETTING}"), value)).await?;
-    let setting = SETTING.to_owned();
-    set.map_err(|source| network::Error::Setting { setting, source }.into())
 }
 
 /// Returns the wall time, by which Kilo judges readiness.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::figures::{Concern, Figures, Moments, Mover};
 use super::timeline::Entry;
+use super::vigil::Change;
 
 /// All that a run of the lab has shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,10 +17,14 @@ pub struct Report {
     pub version: &'static str,
     /// Locations and nodes in each.
     pub mesh: [usize; 2],
+    /// What the fault had to lead to.
+    pub expected: String,
     /// Every event.
     pub timeline: Vec<Entry>,
     /// Every fault that was set.
     pub faults: Vec<Figures>,
+    /// Every change of a leader, in an incident and outside.
+    pub changes: Vec<Change>,
     /// How long each part took, over all faults that Tanist cured.
     pub parts: Vec<Part>,
     /// The same for the moves made by hand.
@@ -78,7 +83,7 @@ impl Report {
         #[rustfmt::skip]
         table.set_header([
             "fault", "leader", "by", "lost at", "verdict", "written", "kilo0 up", "back", "verified",
-            "lost", "elsewhere", "own after", "kept dead",
+            "lost", "elsewhere", "own after", "kept dead", "of others",
         ]);
         for fault in &self.faults {
             table.add_row(row(fault));
@@ -131,14 +136,20 @@ fn row(fault: &Figures) -> Vec<String> {
         let tally = fault.flows.get(&concern).copied().unwrap_or_default();
         format!("{}/{}", tally.lost, tally.opened)
     };
-    let place = match (&fault.node, &fault.to) {
-        (_, Some(to)) => format!("{} → {to}", fault.from),
-        (_, None) => fault.from.to_string(),
+    let place = match &fault.to {
+        Some(to) => format!("{} → {to}", fault.from),
+        None => fault.from.to_string(),
     };
-    let Moments { first_lost, verdict, written, tunnel_up, restored, verified } = fault.moments;
+    let lease = if fault.held_lease { " (lease)" } else { "" };
+    let died = |elsewhere| {
+        let of = fault.kept_died.iter().filter(|(c, _)| (**c == Concern::Elsewhere) == elsewhere);
+        of.map(|(_, died)| died).sum::<usize>().to_string()
+    };
+    let Moments { first_lost, reported: _, verdict, written, tunnel_up, restored, verified } =
+        fault.moments;
 
     vec![
-        fault.fault.clone(),
+        format!("{}{lease}", fault.fault),
         place,
         by.to_owned(),
         moment(first_lost),
@@ -150,6 +161,7 @@ fn row(fault: &Figures) -> Vec<String> {
         tally(Concern::Relayed),
         tally(Concern::Elsewhere),
         format!("{}/{}", fault.own_after_move.lost, fault.own_after_move.opened),
-        fault.kept_died.values().sum::<usize>().to_string(),
+        died(false),
+        died(true),
     ]
 }

@@ -7,38 +7,37 @@ use std::time::{Duration, Instant};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use tokio::time::{sleep, sleep_until};
 
-use super::chronicle::{Chronicle, What};
-use super::expect::Expect;
-use super::faults::Order;
-use super::figures::{Concern, Figures, Mover, Struck};
+use super::chronicle::Chronicle;
+use super::expect::{Expect, Trial};
+use super::faults::{Onset, Order};
+use super::figures::{Concern, Figures, Mover};
+use super::incident::Step;
+use super::journals;
 use super::mesh::{self, Mesh};
 use super::namespace::{Inside, Namespace};
+use super::readiness::READY;
 use super::report::{self, Report};
 use super::station::{self, Launch};
 use super::timeline::Timeline;
 use super::topology::{self, Topology};
-use super::watch::{Until, Watch};
-use crate::cluster::objects::{MeshLocation, MeshLocationStatus, mesh_location_name};
+use super::vigil::{Change, Phase, Vigil};
+use super::watch::Until;
+use crate::cluster::objects::{MeshLocation, mesh_location_name};
 use crate::decide::Mode;
-use crate::evidence::kilo::{Change, leader_of, members, promotion};
 use crate::evidence::{Location, NodeName};
 
-/// How long a cure may take before the run is a failure.
+/// How long a cure by hand may take.
 const CURE: Duration = Duration::from_secs(45);
-
-/// How long nothing may happen for a run to show that nothing happens; less if time runs faster.
-const NOTHING: Duration = Duration::from_secs(40);
-
-/// The least of it.
-const NOTHING_FAST: Duration = Duration::from_secs(12);
 
 /// How far apart faults are: then no outer port of one is remembered at the next.
 const APART: Duration = Duration::from_secs(25);
 
-/// How long Tanist may take until it trusts the mesh and has vetted heirs.
-const READY: Duration = Duration::from_secs(150);
+/// For how long after the last fault nobody may move anything.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+
+/// For so many seconds after a change of leader Tanist concludes nothing about a location.
+pub(super) const QUIET: u32 = 60;
 
 /// What went wrong with a run.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +79,9 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The journals.
+    #[error(transparent)]
+    Journals(#[from] journals::Error),
     /// An annotation could not be written by hand.
     #[error("could not annotate {node}")]
     Annotate {
@@ -114,12 +116,16 @@ pub struct Options {
     pub alone: Duration,
     /// How often a person moves the annotation, to compare with.
     pub by_hand: usize,
+    /// At which step of a move its arbiter is killed, if at any.
+    pub kill: Option<Step>,
     /// How many times as fast Kilo runs.
     pub times: u32,
     /// The program whose `agent` is run on the nodes.
     pub program: PathBuf,
     /// More arguments for it.
     pub arguments: Vec<String>,
+    /// Where to keep the journal of the arbiter that acted.
+    pub journal: Option<PathBuf>,
 }
 
 /// Runs the lab on the WAN's thread, and returns what it has shown and the mesh, still running.
@@ -137,11 +143,13 @@ pub async fn run(
     let leaders = mesh.settle().await?;
     timeline.now(&format!("fresh flows pass between all locations; leaders: {}", list(&leaders)));
 
-    let chronicle = Chronicle::start(&mesh.control.client);
+    let vigil = Vigil::new(Chronicle::start(&mesh.control.client), timeline);
+    vigil.enter(Phase { name: "before the first fault".to_owned(), ..Phase::default() });
     let (faults, failures) = (Vec::new(), Vec::new());
-    let mut run = Run { options, launch, mesh, chronicle, timeline, faults, failures };
+    let mut run = Run { options, launch, mesh, vigil, timeline, faults, failures };
     run.alone().await?;
     run.with_tanist().await?;
+    run.replay().await?;
 
     Ok(run.finish())
 }
@@ -168,12 +176,13 @@ fn launch(options: &Options, inside: &Inside) -> Result<Launch, Error> {
     Ok(Launch { program: options.program.clone(), arguments, logs })
 }
 
-struct Run<'a> {
-    options: &'a Options,
-    launch: Launch,
-    mesh: Mesh,
-    chronicle: Chronicle,
-    timeline: &'a Timeline,
+/// A run under way.
+pub(super) struct Run<'a> {
+    pub(super) options: &'a Options,
+    pub(super) launch: Launch,
+    pub(super) mesh: Mesh,
+    pub(super) vigil: Vigil<'a>,
+    pub(super) timeline: &'a Timeline,
     faults: Vec<Figures>,
     failures: Vec<String>,
 }
@@ -188,8 +197,8 @@ impl Run<'_> {
         let fault = &self.options.order.fault;
         self.timeline.headline(&format!("Kilo alone: {fault}"));
         let target = self.target(0).await?;
-        let figures = self.incident(&target, Mover::Nobody, Until::Passed(self.options.alone));
-        let figures = figures.await?;
+        let until = Until::Passed(self.options.alone);
+        let figures = self.incident(&target, Mover::Nobody, until).await?;
         let relayed = figures.flows.get(&Concern::Relayed).copied().unwrap_or_default();
         let fate = if figures.moments.restored.is_some() { "back" } else { "still dark" };
         self.timeline.now(&format!(
@@ -213,29 +222,72 @@ impl Run<'_> {
 
     /// Shows what Tanist does.
     async fn with_tanist(&mut self) -> Result<(), Error> {
-        self.timeline.headline(&format!("Kilo with Tanist: {}", self.options.order.fault));
-        self.mesh.start_sidecars(&self.launch).await?;
-        self.timeline.now("a Tanist sidecar runs on every node");
+        let fault = self.options.order.fault.clone();
+        self.timeline.headline(&format!("Kilo with Tanist: {fault}"));
+        if fault.onset() == Onset::Before {
+            return self.begin_with_fault().await;
+        }
+        let first = self.target(0).await?;
+        if self.options.kill.is_some() {
+            self.crown(&first.struck).await?;
+        }
+        self.start_sidecars(&first.struck).await?;
 
         for turn in 0..self.options.runs {
-            let (struck, _) = self.target(turn).await?;
+            self.rest("while Tanist got ready");
+            let struck = self.target(turn).await?.struck;
             self.ready(&struck.location).await?;
             let next = Instant::now() + APART;
             // Kilo may have another leader by now.
             let target = self.target(turn).await?;
-            let until = match self.expect() {
-                Expect::Move => Until::Healed(CURE),
-                Expect::Nothing => Until::Passed((NOTHING / self.options.times).max(NOTHING_FAST)),
-            };
-            let figures = self.incident(&target, Mover::Tanist, until).await?;
+            let figures = self.incident(&target, Mover::Tanist, self.expect().until).await?;
             self.faults.push(figures);
 
             let launch = self.launch.clone();
             self.heal(&target, Some(&launch)).await?;
+            self.rest("between two faults");
             if turn + 1 < self.options.runs {
-                self.acknowledge(&target.0.location).await?;
-                sleep_until(next.into()).await;
+                self.acknowledge(&target.struck.location).await?;
+                self.idle_until(next).await;
             }
+        }
+        self.idle_until(Instant::now() + AFTERWARDS).await;
+        Ok(())
+    }
+
+    /// Shows what Tanist makes of a fault that was there before it.
+    async fn begin_with_fault(&mut self) -> Result<(), Error> {
+        let target = self.target(0).await?;
+        let launch = self.launch.clone();
+        self.mesh.strike(&target, None).await?;
+        self.start_sidecars(&target.struck).await?;
+        let figures = self.incident_in_force(&target, self.expect().until).await?;
+        self.faults.push(figures);
+
+        self.heal(&target, Some(&launch)).await?;
+        self.rest("after the last fault");
+        self.idle_until(Instant::now() + AFTERWARDS).await;
+        Ok(())
+    }
+
+    /// From now on nobody may change a leader.
+    fn rest(&self, name: &str) {
+        self.vigil.look();
+        self.vigil.enter(Phase { name: name.to_owned(), ..Phase::default() });
+    }
+
+    /// Replays what the arbiters have written down.
+    async fn replay(&mut self) -> Result<(), Error> {
+        let found = journals::all(&self.launch.logs)?;
+        for journal in &found {
+            let replayed = journals::replay(&self.options.program, journal).await?;
+            self.timeline.now(&format!("{} replayed: {}", replayed.name, replayed.said));
+            if !replayed.same {
+                self.failures.push(format!("{}: {}", replayed.name, replayed.said));
+            }
+        }
+        if let Some(file) = &self.options.journal {
+            journals::keep(&found, file)?;
         }
         Ok(())
     }
@@ -243,7 +295,7 @@ impl Run<'_> {
     /// Says, as a person would who has repaired it, that an incident is over: else the node that
     /// was struck stays in quarantine, and soon nobody is left to lead.
     async fn acknowledge(&self, location: &Location) -> Result<(), Error> {
-        let status = self.chronicle.locations().remove(location).unwrap_or_default();
+        let status = self.vigil.chronicle.locations().remove(location).unwrap_or_default();
         let Some(past) = status.moves.first() else { return Ok(()) };
 
         let (name, incident) = (mesh_location_name(location), &past.incident);
@@ -257,184 +309,39 @@ impl Run<'_> {
     }
 
     fn expect(&self) -> Expect {
-        Expect::of(&self.options.order.fault, self.options.mode, self.options.nodes)
-    }
-
-    /// Picks whom the fault strikes in this turn: locations take turns.
-    async fn target(&self, turn: usize) -> Result<(Struck, Option<NodeName>), Error> {
-        let leaders = self.mesh.leaders().await?;
-        let ordered = self.options.order.node.as_ref();
-        let location = ordered.and_then(|node| self.mesh.location(node)).cloned();
-        let locations = self.mesh.network.topology.locations();
-        // The second location first: in the first live those who sort first everywhere.
-        let location = location.unwrap_or_else(|| locations[(turn + 1) % locations.len()].clone());
-
-        let leader = leaders.get(&location).cloned();
-        let leader = leader.ok_or_else(|| mesh::Error::NoLocation(location.clone()))?;
-        let fault = &self.options.order.fault;
-        let node = ordered.cloned().or_else(|| self.mesh.usual(fault, &location, &leader));
-        Ok((Struck { location, leader }, node))
-    }
-
-    /// Sets the fault and watches it.
-    async fn incident(
-        &mut self,
-        (struck, node): &(Struck, Option<NodeName>),
-        mover: Mover,
-        until: Until,
-    ) -> Result<Figures, Error> {
-        let fault = self.options.order.fault.clone();
-        self.mesh.traffic.forget();
-
-        // Ready before the fault, so that nothing is missed while it is being set.
-        let began = Instant::now();
-        self.mesh.strike(&fault, node.as_ref()).await?;
-        let watched = (&self.mesh, &self.chronicle, self.timeline);
-        let mut watch =
-            Watch::start(watched, struck.clone(), (fault.clone(), node.clone()), mover).await?;
-        let place = node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
-        self.timeline.at(began, &format!("fault {fault} is set{place}"));
-
-        if mover == Mover::Hand {
-            watch.watch(Until::Passed(HESITATION)).await;
-            self.promote(&struck.location).await?;
-        }
-        watch.watch(until).await;
-        Ok(watch.figures())
-    }
-
-    /// Lifts the fault and waits until the mesh is at rest.
-    async fn heal(
-        &mut self,
-        (_, node): &(Struck, Option<NodeName>),
-        launch: Option<&Launch>,
-    ) -> Result<(), Error> {
-        let fault = &self.options.order.fault;
-        let known = self.chronicle.after(0).len();
-        self.mesh.lift(fault, node.as_ref(), launch).await?;
-        self.timeline.count_from(None);
-        self.timeline.now(&format!("fault {fault} is lifted"));
-        let leaders = self.mesh.settle().await?;
-
-        for happening in self.chronicle.after(known) {
-            self.timeline.at(happening.at, &happening.what.to_string());
-            if let What::Move(location, record) = happening.what {
-                let late = format!("{fault}: lifted, and then {location} moved to {}", record.to);
-                self.failures.push(late);
-            }
-        }
-        self.timeline.now(&format!("fresh flows pass; leaders: {}", list(&leaders)));
-        Ok(())
-    }
-
-    /// Moves a location's leader as a careful person would: adds before it removes.
-    async fn promote(&self, location: &Location) -> Result<(), Error> {
-        let cluster = self.mesh.control.mesh(mesh::now()).await.map_err(mesh::Error::from)?;
-        let leader = leader_of(&cluster, location);
-        let members = members(&cluster, location).into_iter();
-        let heir =
-            members.rev().find(|node| Some(node.name.clone()) != leader.map(|l| l.name.clone()));
-        let Some(heir) = heir else { return Ok(()) };
-
-        for change in promotion(&cluster, &heir.name) {
-            let value = (change.change == Change::Add).then_some("true");
-            let annotation = json!({ "metadata": { "annotations": { LEADER: value } } });
-            let (node, nodes) = (&change.node, self.mesh.control.nodes());
-            let written =
-                nodes.patch(&node.0, &PatchParams::default(), &Patch::Merge(annotation)).await;
-            written.map_err(|source| Error::Annotate {
-                node: node.clone(),
-                source: Box::new(source),
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Waits until Tanist trusts every leader, and would move that of this location: it has an heir
-    /// there, if there can be one, and has seen no other leader for long enough.
-    async fn ready(&mut self, location: &Location) -> Result<(), Error> {
-        let began = Instant::now();
-        while let Some(why) = self.unready(location) {
-            self.all_alive()?;
-            if began.elapsed() > READY {
-                return Err(Error::NotReady { why });
-            }
-            sleep(Duration::from_millis(200)).await;
-        }
-
-        let heirs = self.chronicle.locations().into_iter().map(|(location, status)| {
-            let fit = status.heirs.iter().filter(|heir| heir.fit);
-            let fit = fit.map(|heir| heir.node.to_string()).collect::<Vec<_>>().join(", ");
-            format!("{location}: {fit}")
-        });
-        let heirs = heirs.collect::<Vec<_>>().join("; ");
-        self.timeline.now(&format!("Tanist trusts every leader; fit heirs: {heirs}"));
-        Ok(())
-    }
-
-    fn unready(&self, struck: &Location) -> Option<String> {
-        let known = self.chronicle.locations();
-        let trusted = |status: &MeshLocationStatus| status.verdict.as_deref() == Some("forwards");
-        for location in self.mesh.network.topology.locations() {
-            let status = known.get(&location);
-            if !status.is_some_and(trusted) {
-                let because = status.and_then(|status| status.because.clone()).unwrap_or_default();
-                return Some(format!("{location} is not trusted yet: {because}"));
-            }
-        }
-
-        let status = known.get(struck)?;
-        let vetted = status.heirs.iter().any(|heir| heir.fit);
-        if self.options.nodes > 2 && !vetted {
-            return Some(format!("{struck} has no fit heir yet: {:?}", status.heirs));
-        }
-        let quiet = i64::from(QUIET.div_ceil(self.options.times));
-        let since = status.since.as_ref().map_or(0, |since| since.0.as_second());
-        let young = mesh::now().seconds() - since <= quiet;
-        young.then(|| format!("the leader of {struck} has been seen for less than {quiet} s"))
-    }
-
-    fn all_alive(&mut self) -> Result<(), Error> {
-        let logs = self.launch.logs.clone();
-        for station in self.mesh.stations() {
-            let Some(how) = station.sidecar_ended() else { continue };
-            let node = station.host.place.name.clone();
-            let log = std::fs::read_to_string(logs.join(format!("{node}.log"))).unwrap_or_default();
-            let last = log.lines().rev().take(3).collect::<Vec<_>>();
-            let log = last.into_iter().rev().collect::<Vec<_>>().join(" | ");
-            return Err(Error::SidecarEnded { node, how: how.to_string(), log });
-        }
-        Ok(())
+        Expect::of(Trial {
+            fault: &self.options.order.fault,
+            mode: self.options.mode,
+            nodes: self.options.nodes,
+            times: self.options.times,
+            kill: self.options.kill.is_some(),
+        })
     }
 
     fn finish(mut self) -> (Report, Mesh) {
+        self.vigil.look();
+        let expect = self.expect();
         let alone = usize::from(!self.options.alone.is_zero());
         let seen = self.faults.iter().skip(alone).filter(|fault| fault.by != Mover::Hand);
-        let seen = seen.flat_map(|fault| self.expect().failures(fault)).collect::<Vec<_>>();
-        self.failures.extend(seen);
+        self.failures.extend(seen.flat_map(|fault| expect.failures(fault)));
+        let changes = self.vigil.changes();
+        self.failures.extend(changes.iter().filter_map(Change::failure));
 
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
             mesh: [self.options.locations, self.options.nodes],
+            expected: expect.to_string(),
             timeline: self.timeline.entries(),
             parts: report::parts(&self.faults, Mover::Tanist),
             by_hand: report::parts(&self.faults, Mover::Hand),
             faults: self.faults,
+            changes,
             failures: self.failures,
         };
         (report, self.mesh)
     }
 }
 
-/// The annotation that makes a leader.
-const LEADER: &str = "kilo.squat.ai/leader";
-
-/// For so many seconds after a change of leader Tanist concludes nothing about a location.
-const QUIET: u32 = 60;
-
-/// How long a person waits before the annotation is moved.
-const HESITATION: Duration = Duration::from_secs(4);
-
-fn list(leaders: &BTreeMap<Location, NodeName>) -> String {
+pub(super) fn list(leaders: &BTreeMap<Location, NodeName>) -> String {
     leaders.values().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

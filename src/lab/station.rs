@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::control::{self, ControlPlane};
+use super::journals;
 use super::kilo::{self, Agent, Timing};
 use super::namespace;
 use super::network::Host;
@@ -57,6 +58,17 @@ pub struct Launch {
     pub arguments: Vec<String>,
     /// Where its log goes.
     pub logs: PathBuf,
+}
+
+impl Launch {
+    /// Returns the arguments by which the arbiter of a node keeps a journal of its own, unless
+    /// whoever runs the lab keeps one.
+    fn journal(&self, node: &str) -> Vec<std::ffi::OsString> {
+        if self.arguments.iter().any(|argument| argument.starts_with("--journal")) {
+            return Vec::new();
+        }
+        vec!["--journal".into(), journals::file(&self.logs, node).into()]
+    }
 }
 
 /// One node and what runs on it.
@@ -148,6 +160,7 @@ impl Station {
             .args(["--node-name", &name.0])
             .arg("--kubeconfig")
             .arg(control.kubeconfig(&format!("tanist-{name}"))?)
+            .args(launch.journal(&name.0))
             .env_clear()
             .envs(["PATH", "RUST_LOG", "RUST_BACKTRACE"].into_iter().filter_map(inherited))
             .stdin(Stdio::null())

@@ -72,6 +72,12 @@ impl Timeline {
         self.entries.borrow_mut().push(entry);
     }
 
+    /// Returns how long after the start of the lab something happened.
+    #[must_use]
+    pub fn since_start(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.began)
+    }
+
     /// Returns how long the lab has been running.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

@@ -108,6 +108,35 @@ impl Traffic {
         Ok(traffic)
     }
 
+    /// Returns what reads along what the users see.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader { seen: Arc::clone(&self.seen) }
+    }
+
+    /// Returns the fresh flows that were opened since then and have ended.
+    #[must_use]
+    pub fn since(&self, then: Instant) -> Vec<Fresh> {
+        self.reader().since(then)
+    }
+
+    /// Forgets the fresh flows seen so far.
+    pub fn forget(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.fresh.clear();
+        for kept in seen.kept.values_mut() {
+            kept.stall = Duration::ZERO;
+        }
+    }
+}
+
+/// Reads along what the users see.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Reader {
     /// Returns a copy of all that was seen so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
@@ -121,15 +150,6 @@ impl Traffic {
         // They stand in the order of their ends, and none lasts longer than our patience.
         let recent = seen.fresh.iter().rev().take_while(|flow| flow.at + PATIENCE >= then);
         recent.filter(|flow| flow.at >= then).cloned().collect()
-    }
-
-    /// Forgets the fresh flows seen so far.
-    pub fn forget(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.fresh.clear();
-        for kept in seen.kept.values_mut() {
-            kept.stall = Duration::ZERO;
-        }
     }
 }
 

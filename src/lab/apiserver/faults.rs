@@ -15,6 +15,8 @@ pub enum Fault {
     None,
     /// Each request waits this long before it is looked at.
     Slow(Duration),
+    /// Each write of a Node or a MeshLocation waits this long: whatever a move is made of.
+    SlowMoves(Duration),
     /// Each request is answered 429, with this `Retry-After`.
     Throttle(Duration),
     /// Requests are accepted and not looked at, and watches say nothing, until the fault is

@@ -51,12 +51,18 @@ pub(super) async fn answer(server: Server, request: axum::extract::Request) -> R
     }
     match server.faults().current() {
         Fault::Slow(wait) => tokio::time::sleep(wait).await,
+        Fault::SlowMoves(wait) if writes_of_a_move(&head) => tokio::time::sleep(wait).await,
         Fault::Throttle(wait) => return Failure::throttled(wait).into_response(),
         Fault::Hang => server.faults().unhung().await,
-        Fault::None | Fault::Refuse => {}
+        Fault::None | Fault::Refuse | Fault::SlowMoves(_) => {}
     }
 
     route(&server, head, body).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+fn writes_of_a_move(head: &request::Parts) -> bool {
+    let path = head.uri.path();
+    head.method != Method::GET && (path.contains("/nodes/") || path.contains("/meshlocations/"))
 }
 
 async fn route(server: &Server, head: request::Parts, body: Body) -> Result<Response, Failure> {
