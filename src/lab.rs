@@ -3,6 +3,7 @@
 pub mod apiserver;
 pub mod chronicle;
 pub mod control;
+pub mod cost;
 pub mod expect;
 pub mod faults;
 pub mod figures;
@@ -12,6 +13,7 @@ pub mod incident;
 pub mod journals;
 pub mod kilo;
 pub mod mesh;
+pub mod moves;
 pub mod namespace;
 pub mod network;
 pub mod picture;

@@ -2,20 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde::Serialize;
 
 use super::{block_on, say, until_told_to_stop};
 use crate::config::Span;
 use crate::decide::Mode;
+use crate::lab::cost;
 use crate::lab::faults::Order;
 use crate::lab::firewall;
 use crate::lab::incident::Step;
 use crate::lab::mesh::Mesh;
+use crate::lab::moves;
 use crate::lab::namespace::{Inside, Namespace, run_again_inside};
 use crate::lab::picture;
-use crate::lab::report::Report;
 use crate::lab::run::{Options, run};
 use crate::lab::scenarios;
 use crate::lab::timeline::Timeline;
@@ -49,6 +52,12 @@ pub(super) struct Lab {
     /// verifying
     #[arg(long, value_name = "STEP")]
     kill_arbiter: Option<Step>,
+    /// Measures instead what Tanist costs while nothing happens, for so long
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["moves", "runs", "by_hand", "svg"])]
+    idle: Option<Span>,
+    /// Measures instead so many moves made by hand, without Tanist
+    #[arg(long, value_name = "N", conflicts_with_all = ["runs", "by_hand", "svg"])]
+    moves: Option<usize>,
     /// Lets Kilo's timers run ten times as fast
     #[arg(long)]
     fast: bool,
@@ -111,6 +120,12 @@ impl Lab {
     async fn show(self, inside: Inside, wan: Namespace) -> anyhow::Result<ExitCode> {
         let options = self.options()?;
         let timeline = Timeline::new(Box::new(say));
+        if let Some(span) = self.idle {
+            return self.show_cost((&options, span.into()), (inside, wan), &timeline).await;
+        }
+        if let Some(count) = self.moves {
+            return self.show_moves((&options, count), (inside, wan), &timeline).await;
+        }
         let (report, mut mesh) = run(&options, inside, wan, &timeline).await?;
 
         timeline.headline(&report.table());
@@ -135,6 +150,48 @@ impl Lab {
         Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    /// Measures what Tanist costs at rest.
+    async fn show_cost(
+        &self,
+        measured: (&Options, Duration),
+        place: (Inside, Namespace),
+        timeline: &Timeline,
+    ) -> anyhow::Result<ExitCode> {
+        let (cost, mesh) = cost::measure(measured, place, timeline).await?;
+        timeline.headline(&cost.table());
+        timeline.print(&cost.carried());
+        timeline.print(&cost.cross_check());
+        for change in &cost.disturbed {
+            timeline.print(&format!("disturbed: {change} meanwhile"));
+        }
+        self.finish(&cost, mesh).await
+    }
+
+    /// Measures moves made by hand.
+    async fn show_moves(
+        &self,
+        measured: (&Options, usize),
+        place: (Inside, Namespace),
+        timeline: &Timeline,
+    ) -> anyhow::Result<ExitCode> {
+        let (moves, mesh) = moves::make(measured, place, timeline).await?;
+        timeline.headline(&moves.table());
+        self.finish(&moves, mesh).await
+    }
+
+    /// Writes the figures and, if asked to, leaves the mesh up.
+    async fn finish(&self, figures: &impl Serialize, mut mesh: Mesh) -> anyhow::Result<ExitCode> {
+        if let Some(file) = &self.json {
+            write(file, figures)?;
+        }
+        if self.keep {
+            keep(&mut mesh)?;
+            std::future::pending::<()>().await;
+        }
+        mesh.stop_sidecars().await;
+        Ok(ExitCode::SUCCESS)
+    }
+
     fn options(&self) -> anyhow::Result<Options> {
         Ok(Options {
             locations: self.locations,
@@ -153,7 +210,7 @@ impl Lab {
     }
 }
 
-fn write(file: &Path, report: &Report) -> anyhow::Result<()> {
+fn write(file: &Path, report: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(report)?;
     std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
 }

@@ -135,15 +135,8 @@ pub async fn run(
     wan: Namespace,
     timeline: &Timeline,
 ) -> Result<(Report, Mesh), Error> {
-    let topology = Topology::new(options.locations, options.nodes)?;
-    let launch = launch(options, &inside)?;
-    let mesh = Mesh::start(topology, wan, inside, options.times).await?;
-    let nodes = mesh.network.topology.places.len();
-    timeline.now(&format!("network, API server and Kilo agents of {nodes} nodes are up"));
-    let leaders = mesh.settle().await?;
-    timeline.now(&format!("fresh flows pass between all locations; leaders: {}", list(&leaders)));
-
-    let vigil = Vigil::new(Chronicle::start(&mesh.control.client), timeline);
+    let (mesh, launch, chronicle) = begin(options, inside, wan, timeline).await?;
+    let vigil = Vigil::new(chronicle, timeline);
     vigil.enter(Phase { name: "before the first fault".to_owned(), ..Phase::default() });
     let (faults, failures) = (Vec::new(), Vec::new());
     let mut run = Run { options, launch, mesh, vigil, timeline, faults, failures };
@@ -152,6 +145,25 @@ pub async fn run(
     run.replay().await?;
 
     Ok(run.finish())
+}
+
+/// Builds the mesh and waits until it is at rest; no sidecar runs yet.
+pub(super) async fn begin(
+    options: &Options,
+    inside: Inside,
+    wan: Namespace,
+    timeline: &Timeline,
+) -> Result<(Mesh, Launch, Chronicle), Error> {
+    let topology = Topology::new(options.locations, options.nodes)?;
+    let launch = launch(options, &inside)?;
+    let mesh = Mesh::start(topology, wan, inside, options.times).await?;
+    let nodes = mesh.network.topology.places.len();
+    timeline.now(&format!("network, API server and Kilo agents of {nodes} nodes are up"));
+    let leaders = mesh.settle().await?;
+    timeline.now(&format!("fresh flows pass between all locations; leaders: {}", list(&leaders)));
+
+    let chronicle = Chronicle::start(&mesh.control.client);
+    Ok((mesh, launch, chronicle))
 }
 
 fn launch(options: &Options, inside: &Inside) -> Result<Launch, Error> {

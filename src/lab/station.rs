@@ -103,6 +103,12 @@ impl Station {
         Ok(Self { host, wireguard, timing, kilo: None, sidecar: None, starving: None })
     }
 
+    /// Returns its WireGuard interface.
+    #[must_use]
+    pub fn wireguard(&self) -> Arc<Wireguard> {
+        Arc::clone(&self.wireguard)
+    }
+
     /// Starts the Kilo agent.
     pub async fn start_kilo(&mut self) -> Result<(), Error> {
         let place = &self.host.place;

@@ -120,6 +120,13 @@ impl Traffic {
         self.reader().since(then)
     }
 
+    /// Ends all users for good: from now on nobody but Tanist and Kilo says anything.
+    pub fn stop(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+
     /// Forgets the fresh flows seen so far.
     pub fn forget(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,9 +162,7 @@ impl Reader {
 
 impl Drop for Traffic {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.stop();
     }
 }
 
