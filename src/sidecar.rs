@@ -36,6 +36,9 @@ use hands::{Ports, RealHands};
 use plan::{Cache, Plan};
 use sight::{Eyes, Sight};
 
+/// Where a node's kubelet listens, on every node of every distribution.
+const KUBELET: u16 = 10250;
+
 /// What a sidecar must know to run.
 #[derive(Debug, Clone)]
 pub struct SidecarConfig {
@@ -91,7 +94,7 @@ pub async fn run(
     let _watch = task(eyes.watch(config.node.clone(), plan.clone(), metrics.clone(), sight_seen));
     let _ready = task(ready(plan.clone(), first_plan));
 
-    let ports = Ports { echo: config.port, control: config.kilo_port };
+    let ports = Ports { echo: config.port, control: [config.kilo_port, KUBELET] };
     let shown = (metrics.clone(), admin.wait_for("the responder's port"));
     let hands = RealHands::new((&config.node, ports), keys, client, shown);
     let incarnation = hands.incarnation();

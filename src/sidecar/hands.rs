@@ -78,8 +78,8 @@ pub(super) struct RealHands {
 pub(super) struct Ports {
     /// The responders'.
     pub(super) echo: u16,
-    /// A port that is not ours: Kilo's own.
-    pub(super) control: u16,
+    /// Ports that are not ours: Kilo's own and the kubelet's.
+    pub(super) control: [u16; 2],
 }
 
 impl RealHands {
@@ -107,12 +107,18 @@ impl Hands for RealHands {
     type Overdue = Overdue;
 
     async fn shoot(&self, shot: &Shot, source: Option<IpAddr>) -> (Outcome, Option<Self::Overdue>) {
-        let flow = shot.path.flow;
-        let port = if flow == Flow::Control { self.ports.control } else { self.ports.echo };
-        let address = SocketAddr::new(shot.address, port);
-        let aim = Aim { to: shot.path.to.clone(), address, source };
-        let probed = self.prober.probe(flow, &aim, shot.timeout).await;
-        let outcome = match probed.result {
+        let aim = |port| {
+            let address = SocketAddr::new(shot.address, port);
+            Aim { to: shot.path.to.clone(), address, source }
+        };
+        let (result, overdue) = if shot.path.flow == Flow::Control {
+            (self.prober.reach(self.ports.control.map(aim), shot.timeout).await, None)
+        } else {
+            let aim = aim(self.ports.echo);
+            let probed = self.prober.probe(shot.path.flow, &aim, shot.timeout).await;
+            (probed.result, probed.overdue)
+        };
+        let outcome = match result {
             ProbeResult::Answered { round_trip, .. } => Outcome::Answered { round_trip },
             ProbeResult::Lost => Outcome::Lost,
             // Who is told what fits sends less: that is no black hole.
@@ -121,7 +127,7 @@ impl Hands for RealHands {
             }
         };
         self.metrics.probed(shot, outcome);
-        (outcome, probed.overdue)
+        (outcome, overdue)
     }
 
     async fn late_answer(&self, shot: &Shot, overdue: Overdue) -> Option<Outcome> {

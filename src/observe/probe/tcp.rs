@@ -1,8 +1,10 @@
 //! TCP: connect, one packet out, one back, reset.
 
 use std::io::{self, ErrorKind};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use futures::future::{Either, FutureExt as _, select};
 use socket2::{Protocol, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -29,6 +31,27 @@ impl Prober {
             Ok(Err(error)) => without_answer(&error),
             Err(_elapsed) => ProbeResult::Lost,
         })
+    }
+
+    /// Opens a connection to each of two ports that are not ours, both at once, and is answered as
+    /// soon as one of them is reached: a firewall may close either, and that is no fault.
+    pub async fn reach(&self, aims: [Aim; 2], wait: Duration) -> ProbeResult {
+        let [one, other] = aims.map(|aim| async move { self.control(&aim, wait).await });
+        let (one, other) = (pin!(one), pin!(other));
+        let (first, second) = match select(one, other).await {
+            Either::Left((first, second)) => (first, second.left_future()),
+            Either::Right((first, second)) => (first, second.right_future()),
+        };
+        let first = first.unwrap_or_else(ProbeResult::Unsent);
+        if matches!(first, ProbeResult::Answered { .. }) {
+            return first;
+        }
+
+        match second.await.unwrap_or_else(ProbeResult::Unsent) {
+            // Nothing was sent there, so it tells nothing.
+            ProbeResult::Unsent(_) => first,
+            second => second,
+        }
     }
 
     /// Opens a connection to a port that is not ours, and resets it. To be refused is an answer.

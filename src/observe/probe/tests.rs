@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::net::UdpSocket as StdUdpSocket;
+use std::net::{TcpStream, UdpSocket as StdUdpSocket};
 
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -147,6 +147,44 @@ async fn a_control_is_answered_whether_somebody_listens_or_not() {
     drop(listener);
     let outcome = prober.probe(Flow::Control, &aim("127.0.0.1", port), AMPLE).await;
     assert!(matches!(outcome.result, ProbeResult::Answered { seen: None, .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn two_controls_are_lost_only_if_neither_is_reached() {
+    let prober = prober();
+    let (one, other) = (silent_port(), silent_port());
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+
+    for (ports, reached) in [
+        ([one.port, closed], true),
+        ([closed, one.port], true),
+        ([closed, closed], true),
+        ([one.port, other.port], false),
+    ] {
+        let aims = ports.map(|port| aim("127.0.0.1", port));
+        let result = prober.reach(aims, if reached { AMPLE } else { SHORT }).await;
+        assert_eq!(matches!(result, ProbeResult::Answered { .. }), reached, "{ports:?} {result:?}");
+        assert_eq!(matches!(result, ProbeResult::Lost), !reached, "{ports:?} {result:?}");
+    }
+}
+
+/// A port whose SYNs are dropped: its queue is full and nobody accepts.
+struct Silent {
+    port: u16,
+    _held: (Socket, Vec<TcpStream>),
+}
+
+fn silent_port() -> Silent {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, SHORT) {
+        waiting.push(stream);
+    }
+    Silent { port: address.port(), _held: (socket, waiting) }
 }
 
 #[tokio::test]
