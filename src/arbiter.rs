@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use kube::{Api, Client};
+use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,14 +18,13 @@ use crate::act::hooks::{HookError, Hooks};
 use crate::act::leader::Mover;
 use crate::admin::Admin;
 use crate::cluster::lease::{Campaign, Candidate, KubeServer, Leadership, Timing, draw_identity};
-use crate::cluster::objects::MeshLocation;
-use crate::cluster::watch::{Renewal, Watch};
 use crate::cluster::{self, Clients, ConnectError};
 use crate::config::Config;
 use crate::metrics::{ArbiterMetrics, Leading};
 
 mod actor;
 mod clock;
+mod handicap;
 mod intake;
 mod publish;
 mod reign;
@@ -35,10 +34,6 @@ use reign::Reign;
 
 /// The name of the lease.
 const LEASE: &str = "tanist";
-
-/// How much longer than others a process waits that runs on a leader: the lease should outlive
-/// what it judges.
-const LEADER_HANDICAP: Duration = Duration::from_secs(2);
 
 /// Why an arbiter ended.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +53,7 @@ pub enum Error {
 pub async fn run(config: &Config, admin: Admin, cancel: CancellationToken) -> Result<(), Error> {
     let metrics = admin.metrics.register(ArbiterMetrics::register);
     let hooks = Hooks::new(config.hook_before.as_deref(), config.hook_after.as_deref())?;
-    let Clients { api, lease, .. } = cluster::connect(config.kubeconfig.as_deref()).await?;
+    let Clients { api, lease, server, .. } = cluster::connect(config.kubeconfig.as_deref()).await?;
     let (handicap_sender, handicap) = watch::channel(Duration::ZERO);
     let name = config.node.clone().unwrap_or_else(|| "arbiter".to_owned());
     let campaign = Campaign {
@@ -74,7 +69,7 @@ pub async fn run(config: &Config, admin: Admin, cancel: CancellationToken) -> Re
     tokio::select! {
         () = cancel.cancelled() => {}
         () = rule((config, &api, &hooks), &metrics, leadership) => {}
-        () = handicap_of(config, &api, handicap_sender) => {}
+        () = handicap::follow((config, &api), &server, handicap_sender) => {}
     }
     // The lease is given back before the process ends, so that the next arbiter need not wait.
     let _ended = election.await;
@@ -109,23 +104,5 @@ async fn rule(
 async fn ended(mut leadership: Leadership, fence: &cluster::lease::Fence) {
     while leadership.is_current(fence) {
         leadership.changed().await;
-    }
-}
-
-/// Keeps the handicap up to date: more while this node leads its location.
-async fn handicap_of(config: &Config, api: &Client, handicap: watch::Sender<Duration>) {
-    let Some(me) = &config.node else { return std::future::pending().await };
-    let mut locations = Watch::<MeshLocation>::all(Api::all(api.clone()), Renewal::Seldom);
-    loop {
-        let leads = |location: &MeshLocation| {
-            let leader = location.status.as_ref().and_then(|status| status.leader.as_ref());
-            leader.is_some_and(|leader| leader.0 == *me)
-        };
-        let leading = locations
-            .objects()
-            .as_ref()
-            .is_some_and(|locations| locations.values().any(|location| leads(location)));
-        handicap.send_replace(if leading { LEADER_HANDICAP } else { Duration::ZERO });
-        locations.changed().await;
     }
 }

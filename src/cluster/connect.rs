@@ -21,6 +21,8 @@ pub struct Clients {
     pub lease: Client,
     /// The namespace that the credentials name: the pod's own, or the kubeconfig's.
     pub namespace: String,
+    /// The API server's name or address.
+    pub server: String,
 }
 
 /// Why there is no client.
@@ -63,10 +65,13 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Clients, ConnectError>
     // Otherwise the time for which a pooled connection lay idle counts as waiting.
     lease.reset_reader_on_write = true;
 
+    let server = config.cluster_url.host().unwrap_or_default();
+    let server = server.trim_matches(['[', ']']).to_owned();
     Ok(Clients {
         api: Client::try_from(config).map_err(ConnectError::Client)?,
         lease: Client::try_from(lease).map_err(ConnectError::Client)?,
         namespace,
+        server,
     })
 }
 
