@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 
-use super::counters::Tally;
+use super::counters::{Tally, WIREGUARD};
 use super::{Cost, NodeCost, Role};
 
 /// Seconds in a month of 30.44 days.
@@ -15,35 +15,63 @@ const MONTH: f64 = 30.44 * 86_400.0;
 /// Some value of a node's cost.
 type Value = fn(&NodeCost) -> f64;
 
-/// What each node pays: title, value, how many decimals.
-const OWN: [(&str, Value, usize); 8] = [
-    ("CPU %", |node| node.cpu_percent, 2),
-    ("RSS MiB", |node| mebibytes(node.memory.resident), 1),
-    ("peak MiB", |node| mebibytes(node.memory.peak), 1),
-    ("PSS MiB", |node| node.memory.proportional.map_or(f64::NAN, mebibytes), 1),
-    ("asked B/s", |node| node.rate(node.bytes.asked), 0),
-    ("asked GB/month", |node| node.month(node.bytes.asked), 2),
-    ("answered B/s", |node| node.rate(node.bytes.answered), 0),
-    ("hairpins B/s", |node| node.rate(node.bytes.hairpins), 0),
+/// What VXLAN adds to a packet inside a location: its header, Ethernet, UDP and IP.
+const VXLAN: u64 = 8 + 14 + 8 + 20;
+
+/// One line of a table: what, how, with how many decimals, and the goal.
+struct Line {
+    title: &'static str,
+    value: Value,
+    decimals: usize,
+    goal: &'static str,
+    /// The goal for the holder of the lease, who is a sidecar and the arbiter.
+    lease_goal: &'static str,
+}
+
+const fn line(
+    (title, value, decimals): (&'static str, Value, usize),
+    [goal, lease_goal]: [&'static str; 2],
+) -> Line {
+    Line { title, value, decimals, goal, lease_goal }
+}
+
+/// What each node pays.
+const OWN: [Line; 8] = [
+    line(("CPU, % of one core", |node| node.cpu_percent, 2), ["≤ 1", "≤ 1 + 5"]),
+    line(("RSS, MiB", |node| mebibytes(node.memory.resident), 1), ["≤ 20", "≤ 20 + 32"]),
+    line(("RSS at its peak, MiB", |node| mebibytes(node.memory.peak), 1), [""; 2]),
+    line(("PSS, MiB", |node| node.memory.proportional.map_or(f64::NAN, mebibytes), 1), [""; 2]),
+    line(("probes originated, B/s", |node| node.rate(node.bytes.asked), 0), ["≤ 380"; 2]),
+    line(("the same, GB/month", |node| node.month(node.bytes.asked), 2), ["≤ 1"; 2]),
+    line(("answers to others, B/s", |node| node.rate(node.bytes.answered), 0), [""; 2]),
+    line(("hairpins as an heir, B/s", |node| node.rate(node.bytes.hairpins), 0), [""; 2]),
 ];
 
-/// What a leader carries for others.
-const CARRIED: [(&str, Value, usize); 5] = [
-    ("fresh flows/s", |node| node.bytes.fresh.packets as f64 / node.seconds, 2),
-    ("relayed B/s", |node| node.rate(node.bytes.relayed), 0),
-    ("relayed GB/month", |node| node.month(node.bytes.relayed), 2),
-    ("WAN B/s", |node| node.rate(node.bytes.wan), 0),
-    ("WAN GB/month", |node| node.month(node.bytes.wan), 2),
+/// What a leader carries.
+const CARRIED: [Line; 6] = [
+    line(("fresh flows/s", |node| node.bytes.fresh.packets as f64 / node.seconds, 2), [""; 2]),
+    line(("relayed, B/s", |node| node.rate(node.bytes.relayed), 0), [""; 2]),
+    line(
+        ("the same on the WAN, in WireGuard, GB/month", |node| node.month(wan(node)), 2),
+        ["≤ 4.2", ""],
+    ),
+    line(
+        ("on WAN and overlay together, GB/month", |node| node.month(wan(node)) + inside(node), 2),
+        ["≤ 8", ""],
+    ),
+    line(("all probes on the WAN, its own too, B/s", |n| n.rate(n.bytes.wan), 0), [""; 2]),
+    line(("the same, GB/month", |node| node.month(node.bytes.wan), 2), [""; 2]),
 ];
 
-/// The goals in the columns of [`OWN`].
-const OWN_GOAL: [&str; 8] = ["≤ 1", "≤ 20", "", "", "≤ 380", "≤ 1", "", ""];
+/// What a leader relays, as it is on the WAN.
+const fn wan(node: &NodeCost) -> Tally {
+    node.bytes.relayed.within(WIREGUARD)
+}
 
-/// The same for the holder of the lease: the sidecar's and the arbiter's together.
-const LEASE_GOAL: [&str; 8] = ["≤ 1 + 5", "≤ 20 + 32", "", "", "≤ 380", "≤ 1", "", ""];
-
-/// The goals in the columns of [`CARRIED`].
-const CARRIED_GOAL: [&str; 5] = ["", "≤ 3040", "≤ 8", "", "≤ 4.2"];
+/// The same on the overlay, GB a month.
+fn inside(node: &NodeCost) -> f64 {
+    node.month(node.bytes.relayed.within(VXLAN))
+}
 
 impl NodeCost {
     fn rate(&self, tally: Tally) -> f64 {
@@ -59,29 +87,42 @@ impl Cost {
     /// Returns what each kind of node pays, min / median / max over all of them.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut table = begin(OWN.iter().map(|(title, ..)| *title));
-        for (name, role) in
-            [("members", Role::Member), ("witnesses", Role::Witness), ("leaders", Role::Leader)]
-        {
-            let nodes = self.nodes.iter().filter(|node| node.role == role && !node.holds_lease);
-            add(&mut table, name, &nodes.collect::<Vec<_>>(), &OWN);
-        }
-        goal(&mut table, &OWN_GOAL);
+        let of = |role| {
+            let nodes = self.nodes.iter().filter(move |node| node.role == role);
+            nodes.filter(|node| !node.holds_lease).collect::<Vec<_>>()
+        };
+        let kinds = [
+            ("members", of(Role::Member)),
+            ("witnesses", of(Role::Witness)),
+            ("leaders", of(Role::Leader)),
+        ];
         let holder = self.nodes.iter().filter(|node| node.holds_lease).collect::<Vec<_>>();
-        add(&mut table, "holder of the lease", &holder, &OWN);
-        goal(&mut table, &LEASE_GOAL);
 
+        let counted = kinds.iter().map(|(name, nodes)| format!("{} {name}", nodes.len()));
+        let titles = ["min / median / max".to_owned()].into_iter().chain(counted);
+        let more = ["goal", "holder of the lease", "goal"].map(str::to_owned);
+        let mut table = begin(titles.chain(more).collect());
+        for line in &OWN {
+            let cells = kinds.iter().map(|(_, nodes)| line.spread(nodes));
+            let cells = [line.title.to_owned()].into_iter().chain(cells);
+            let more = [line.goal.to_owned(), line.spread(&holder), line.lease_goal.to_owned()];
+            table.add_row(cells.chain(more).collect::<Vec<_>>());
+        }
         finish(table)
     }
 
     /// Returns what a leader carries, min / median / max over all leaders.
     #[must_use]
     pub fn carried(&self) -> String {
-        let mut table = begin(CARRIED.iter().map(|(title, ..)| *title));
         let leaders = self.nodes.iter().filter(|node| node.role == Role::Leader);
-        add(&mut table, "through a leader", &leaders.collect::<Vec<_>>(), &CARRIED);
-        goal(&mut table, &CARRIED_GOAL);
-
+        let leaders = leaders.collect::<Vec<_>>();
+        let through = format!("through {} leaders", leaders.len());
+        let titles = ["min / median / max".to_owned(), through, "goal".to_owned()];
+        let mut table = begin(titles.to_vec());
+        for line in &CARRIED {
+            let cells = [line.title.to_owned(), line.spread(&leaders), line.goal.to_owned()];
+            table.add_row(cells);
+        }
         finish(table)
     }
 
@@ -109,24 +150,17 @@ impl Cost {
     }
 }
 
-fn begin<'a>(titles: impl Iterator<Item = &'a str>) -> Table {
+impl Line {
+    fn spread(&self, nodes: &[&NodeCost]) -> String {
+        spread(nodes.iter().map(|node| (self.value)(node)).collect(), self.decimals)
+    }
+}
+
+fn begin(titles: Vec<String>) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["min / median / max", "n"].into_iter().chain(titles));
+    table.set_header(titles);
     table
-}
-
-fn add(table: &mut Table, name: &str, nodes: &[&NodeCost], columns: &[(&str, Value, usize)]) {
-    let cells = columns.iter().map(|(_, value, decimals)| {
-        spread(nodes.iter().map(|node| value(node)).collect(), *decimals)
-    });
-    let row = [name.to_owned(), nodes.len().to_string()].into_iter().chain(cells);
-    table.add_row(row.collect::<Vec<_>>());
-}
-
-fn goal(table: &mut Table, goals: &[&str]) {
-    let row = ["  goal", ""].into_iter().chain(goals.iter().copied());
-    table.add_row(row.collect::<Vec<_>>());
 }
 
 fn finish(mut table: Table) -> String {
