@@ -24,10 +24,12 @@ use crate::metrics::{ArbiterMetrics, Leading};
 
 mod actor;
 mod clock;
+mod conditions;
 mod handicap;
 mod intake;
 mod publish;
 mod reign;
+mod stopwatch;
 mod transitions;
 
 use reign::Reign;
@@ -62,8 +64,8 @@ pub async fn run(config: &Config, admin: Admin, cancel: CancellationToken) -> Re
         handicap,
         wall: jiff::Timestamp::now,
     };
-    let server = KubeServer::new(lease, &config.namespace, LEASE);
-    let (candidate, leadership) = Candidate::new(server, campaign);
+    let lease = KubeServer::new(lease, &config.namespace, LEASE);
+    let (candidate, leadership) = Candidate::new(lease, campaign);
     let election = tokio::spawn(candidate.run(cancel.clone()));
 
     tokio::select! {

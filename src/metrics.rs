@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 mod arbiter;
 mod observe;
 
-pub use arbiter::{ArbiterMetrics, Leading};
+pub use arbiter::{ArbiterMetrics, Leading, Part};
 pub use observe::ObserveMetrics;
 
 /// All metrics of this process; clones share them.

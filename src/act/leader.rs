@@ -196,6 +196,7 @@ impl Mover {
             why: wish.why.clone(),
             phase: MovePhase::Recorded,
             fence: scene.fence.to_string(),
+            decided_ms: Some(wish.at.0),
             started_ms: (self.wall)().0,
             written_ms: None,
             nodes: before,

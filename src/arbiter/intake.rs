@@ -85,9 +85,14 @@ impl Intake {
             .collect()
     }
 
+    /// Returns what the operator wants of a location.
+    pub(super) fn intent(&self, location: &Location) -> Option<&Intent> {
+        self.intents.get(location)
+    }
+
     /// Returns the mode in force in a location.
     pub(super) fn mode(&self, location: &Location, otherwise: Mode) -> Mode {
-        self.intents.get(location).and_then(|intent| intent.mode).unwrap_or(otherwise)
+        self.intent(location).and_then(|intent| intent.mode).unwrap_or(otherwise)
     }
 
     /// Returns the object of a location, if it is there.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::conditions::{Subject, agree};
+use super::stopwatch::Stopwatch;
 use crate::cluster::objects::{HeirStatus, MeshLocationStatus, Served};
-use crate::decide::{Health, Heir, LocationPlan, Memory, Mode};
-use crate::evidence::{Assignment, Epoch, Location, Moment};
+use crate::decide::{Health, Heir, LocationPlan, Memory};
+use crate::evidence::{Assignment, Epoch, Location, Moment, UnixTime};
 
 /// How often a status is written for its wording alone.
 const WORDING: Duration = Duration::from_secs(30);
@@ -15,32 +17,33 @@ const WORDING: Duration = Duration::from_secs(30);
 /// Everything that a status is composed of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Composition<'a> {
-    /// The plan of the location.
-    pub(super) plan: &'a LocationPlan,
+    /// Which location.
+    pub(super) location: &'a Location,
     /// What to remember of it.
     pub(super) memory: &'a Memory,
     /// Whom its sidecars probe.
     pub(super) assignment: &'a Assignment,
-    /// The mode in force.
-    pub(super) mode: Mode,
     /// Why Kilo chose its leader.
     pub(super) why: &'a str,
     /// What translates moments.
     pub(super) epoch: Epoch,
     /// The inquests of other locations that are doubted.
     pub(super) look: &'a BTreeMap<Location, u64>,
+    /// What its conditions are made of.
+    pub(super) subject: Subject<'a>,
+    /// How long past moves took.
+    pub(super) stopwatch: &'a Stopwatch,
 }
 
 impl Composition<'_> {
     /// Returns the status, with what the actor writes itself taken over from `before`.
     pub(super) fn status(&self, before: &MeshLocationStatus) -> MeshLocationStatus {
-        let plan = self.plan;
-        let since = self.epoch.unix(plan.since).0;
+        let plan = self.subject.plan;
         MeshLocationStatus {
             leader: plan.leader.clone(),
             why: Some(self.why.to_owned()),
-            since: jiff::Timestamp::from_millisecond(since).ok().map(Time),
-            mode: Some(self.mode.to_string()),
+            since: Some(time(self.epoch.unix(plan.since))),
+            mode: Some(self.subject.mode.to_string()),
             heirs: plan.heirs.iter().map(heir).collect(),
             verdict: Some(health(plan.health).to_owned()),
             because: Some(because(plan)),
@@ -50,9 +53,16 @@ impl Composition<'_> {
             inquest: plan.inquest,
             look: self.look.clone(),
             memory: serde_json::to_value(self.memory).ok(),
+            moves: self.stopwatch.timed(self.location, &before.moves),
+            conditions: self.subject.conditions(&before.conditions),
             ..before.clone()
         }
     }
+}
+
+/// Returns a time as objects carry it.
+pub(super) fn time(at: UnixTime) -> Time {
+    Time(jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
 }
 
 /// Tells whether `after` must be written now, given when the status was last written.
@@ -69,6 +79,11 @@ pub(super) fn is_due(
         because: before.because.clone(),
         heirs: reworded(&before.heirs, &after.heirs),
         served: before.served,
+        conditions: if agree(&before.conditions, &after.conditions) {
+            before.conditions.clone()
+        } else {
+            after.conditions.clone()
+        },
         ..after.clone()
     };
     worded != *before || written.is_none_or(|written| now.since(written) >= WORDING)

@@ -8,8 +8,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::actor::{Actor, Order, Orders};
 use super::clock::Clock;
+use super::conditions::Subject;
 use super::intake::Intake;
-use super::publish::{Composition, is_due};
+use super::publish::{self, Composition, is_due};
+use super::stopwatch::Stopwatch;
 use super::transitions;
 use crate::act::Statuses;
 use crate::act::leader::{Mover, Nudges};
@@ -18,7 +20,7 @@ use crate::cluster::objects::{MeshLocation, MoveOutcome, Peer, RelayReport, Slim
 use crate::cluster::watch::{Renewal, Watch};
 use crate::config::Config;
 use crate::decide::{
-    Api as ApiState, End, LocationPlan, Plan, Policy, Trust, Wish, assign, target,
+    Api as ApiState, End, Intent, LocationPlan, Plan, Policy, Trust, Wish, assign, target,
 };
 use crate::diagnose::Thresholds;
 use crate::evidence::{Assignment, Location, Moment, NodeName, Nudge, Target, kilo};
@@ -52,6 +54,7 @@ pub(super) struct Reign<'a> {
     statuses: Statuses,
     events: Events,
     written: BTreeMap<Location, Moment>,
+    stopwatch: Stopwatch,
     metrics: ArbiterMetrics,
     last: Plan,
 }
@@ -81,6 +84,7 @@ impl<'a> Reign<'a> {
             statuses: Statuses::start(client.clone()),
             events: Events::start(client.clone(), config.node.as_deref().unwrap_or("arbiter")),
             written: BTreeMap::new(),
+            stopwatch: Stopwatch::default(),
             metrics,
             last: Plan::default(),
         }
@@ -164,6 +168,7 @@ impl<'a> Reign<'a> {
         let took = self.clock.now().since(now);
         self.metrics.round(took, &self.last, &judgement.plan, &judgement.findings);
         transitions::tell(&self.last, &judgement, &self.events);
+        self.time(&judgement);
         self.publish(&judgement, now);
         self.actor.order(self.orders(&judgement.plan));
         self.last = judgement.plan;
@@ -217,6 +222,18 @@ impl<'a> Reign<'a> {
         moving.map_or_else(|| self.clock.now(), |moving| self.clock.epoch().moment(moving.at))
     }
 
+    /// Times the moves.
+    fn time(&mut self, judgement: &Judgement) {
+        let known = (&judgement.evidence, self.clock.epoch());
+        for (location, plan) in &judgement.plan.locations {
+            let object = self.intake.object(location);
+            let status = object.and_then(|object| object.status.as_ref());
+            for (part, took) in self.stopwatch.look((location, plan), status, known) {
+                self.metrics.took(part, took);
+            }
+        }
+    }
+
     /// Writes every location's status that has to be written now.
     fn publish(&mut self, judgement: &Judgement, now: Moment) {
         let gathered = self.judge.gathered();
@@ -224,17 +241,26 @@ impl<'a> Reign<'a> {
             assign(gathered.mesh(), gathered.leaders(), gathered.reports(), &judgement.plan);
         let unasked = Assignment::default();
         let doubted = doubted(&judgement.plan);
+        let (present, unsaid) = (publish::time(self.clock.epoch().unix(now)), Intent::default());
         for (location, plan) in &judgement.plan.locations {
             let Some(object) = self.intake.object(location) else {
                 self.statuses.create(location);
                 continue;
             };
             let before = object.status.clone().unwrap_or_default();
-            let composition = Composition {
+            let subject = Subject {
                 plan,
+                mode: self.intake.mode(location, self.config.mode),
+                intent: self.intake.intent(location).unwrap_or(&unsaid),
+                generation: object.metadata.generation,
+                now: &present,
+            };
+            let composition = Composition {
+                location,
+                subject,
+                stopwatch: &self.stopwatch,
                 memory: &self.judge.memory(location),
                 assignment: assignments.get(location).unwrap_or(&unasked),
-                mode: self.intake.mode(location, self.config.mode),
                 why: why_kilo_chose(gathered, plan.leader.as_ref()),
                 epoch: self.clock.epoch(),
                 look: &others(&doubted, location),

@@ -16,6 +16,38 @@ use crate::evidence::Location;
 /// From a small mesh's round to one that would delay a verdict.
 const ROUNDS: [f64; 8] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.2];
 
+/// From one write to the longest proof.
+const PARTS: [f64; 11] = [0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0];
+
+/// One part of a move: see `arbiter/stopwatch.rs` for where each begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// From the first burst that shows the loss to the verdict.
+    Detect,
+    /// From the verdict to the wish for a move.
+    Decide,
+    /// From the wish to the last annotation.
+    Write,
+    /// From there to the first fresh flow seen to pass.
+    Converge,
+    /// From there, too, to the proof.
+    Verify,
+}
+
+impl Part {
+    /// Returns the part as labels and objects carry it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::Decide => "decide",
+            Self::Write => "write",
+            Self::Converge => "converge",
+            Self::Verify => "verify",
+        }
+    }
+}
+
 /// What the arbiter counts.
 #[derive(Debug, Clone)]
 pub struct ArbiterMetrics {
@@ -29,6 +61,12 @@ pub struct ArbiterMetrics {
     moves: Family<CauseLabels, Counter>,
     refused: Family<LocationLabel, Counter>,
     would_have_moved: Family<RailLabels, Counter>,
+    move_parts: Family<PartLabel, Histogram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabel {
+    part: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,6 +117,7 @@ impl ArbiterMetrics {
             moves: Family::default(),
             refused: Family::default(),
             would_have_moved: Family::default(),
+            move_parts: Family::new_with_constructor(|| Histogram::new(PARTS)),
         };
         let all = registry;
         all.register(
@@ -100,7 +139,15 @@ impl ArbiterMetrics {
         all.register("moves_refused", "Moves given up before they were whole", new.refused.clone());
         let help = "Moves that a guard rail held back, by the rail; observe mode is one";
         all.register("would_have_moved", help, new.would_have_moved.clone());
+        let help = "How long the parts of moves took: detect, decide, write, converge, verify";
+        all.register("move_seconds", help, new.move_parts.clone());
         new
+    }
+
+    /// Notes how long one part of a move took.
+    pub fn took(&self, part: Part, took: Duration) {
+        let label = PartLabel { part: part.as_str() };
+        self.move_parts.get_or_create(&label).observe(took.as_secs_f64());
     }
 
     /// Notes whether this process holds the lease. One that does not knows nothing of the mesh.

@@ -1,5 +1,6 @@
 //! The record of a move, in the status of its location: written by compare-and-swap only.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -11,7 +12,9 @@ use serde_json::{Value, json};
 
 use super::nodes::{MANAGER, call};
 use super::{MoveError, Nudges};
-use crate::cluster::objects::{MeshLocation, MoveOutcome, PastMove, mesh_location_name};
+use crate::cluster::objects::{
+    MeshLocation, MoveOutcome, MovePhase, MoveRecord, PastMove, mesh_location_name,
+};
 use crate::evidence::{Location, UnixTime};
 use crate::telemetry::Chain;
 
@@ -112,7 +115,7 @@ impl Records {
     }
 }
 
-fn moving(object: &MeshLocation) -> Option<&crate::cluster::objects::MoveRecord> {
+fn moving(object: &MeshLocation) -> Option<&MoveRecord> {
     object.status.as_ref()?.moving.as_ref()
 }
 
@@ -137,12 +140,7 @@ pub(super) fn archived(
     let Some(record) = status.moving else { return json!({}) };
 
     let mut moves = status.moves;
-    let took = |from: i64, to: i64| u64::try_from(to - from).unwrap_or_default();
-    let mut took_ms = std::collections::BTreeMap::new();
-    if let Some(written) = record.written_ms {
-        took_ms.insert("write".to_owned(), took(record.started_ms, written));
-        took_ms.insert("verify".to_owned(), took(written, now.0));
-    }
+    let took_ms = took(&record, outcome, now);
     moves.insert(
         0,
         PastMove {
@@ -159,6 +157,20 @@ pub(super) fn archived(
     );
     moves.truncate(KEPT);
     json!({ "move": null, "moves": moves, "nudge": null })
+}
+
+/// Returns how long the parts took that the record tells of; what led to it the arbiter adds.
+fn took(record: &MoveRecord, outcome: MoveOutcome, now: UnixTime) -> BTreeMap<String, u64> {
+    let took = |from: i64, to: i64| u64::try_from(to - from).unwrap_or_default();
+    // Once put back, what was written last is what was there before.
+    let written = record.written_ms.filter(|_| record.phase == MovePhase::Written);
+    let Some(written) = written else { return BTreeMap::new() };
+
+    let begun = record.decided_ms.unwrap_or(record.started_ms);
+    let write = [("write".to_owned(), took(begun, written))];
+    let verify =
+        (outcome == MoveOutcome::Verified).then(|| ("verify".to_owned(), took(written, now.0)));
+    write.into_iter().chain(verify).collect()
 }
 
 fn time(at: UnixTime) -> Time {

@@ -348,6 +348,7 @@ fn progress_is_read_from_the_record() {
             why: String::new(),
             phase,
             fence: String::new(),
+            decided_ms: None,
             started_ms: 2_000,
             written_ms: Some(3_000),
             nodes: Vec::new(),

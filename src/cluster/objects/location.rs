@@ -222,6 +222,9 @@ pub struct MoveRecord {
     pub phase: MovePhase,
     /// The fence of the arbiter that wrote this last.
     pub fence: String,
+    /// When it was decided, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_ms: Option<i64>,
     /// When it began, Unix milliseconds.
     pub started_ms: i64,
     /// When the last annotation was written, Unix milliseconds.
@@ -284,7 +287,10 @@ pub struct PastMove {
     pub started: Time,
     /// When it ended.
     pub ended: Time,
-    /// How long each part took, in milliseconds: detect, decide, write, converge, verify.
+    /// How long each part took, in milliseconds, as far as it is known: `detect` from the first
+    /// burst that shows the loss to the verdict, `decide` to the wish, `write` to the last
+    /// annotation, `converge` from there to the first fresh flow seen to pass, `verify` from there,
+    /// too, to the proof.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub took_ms: BTreeMap<String, u64>,
 }

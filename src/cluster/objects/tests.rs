@@ -59,6 +59,7 @@ fn a_status_survives_the_wire() {
             why: "why".into(),
             phase: MovePhase::Reverting,
             fence: "u/1".into(),
+            decided_ms: None,
             started_ms: 5,
             written_ms: None,
             nodes: vec![WrittenBefore { node: NodeName::from("b"), value: None }],

@@ -9,6 +9,7 @@ fn record(to: &str, phase: MovePhase) -> MoveRecord {
         why: String::new(),
         phase,
         fence: "u/1".into(),
+        decided_ms: None,
         started_ms: 5,
         written_ms: None,
         nodes: Vec::new(),

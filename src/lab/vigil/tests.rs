@@ -22,6 +22,7 @@ fn record(from: &str, to: &str) -> MoveRecord {
         why: String::new(),
         phase: MovePhase::Recorded,
         fence: "u/1".into(),
+        decided_ms: None,
         started_ms: 0,
         written_ms: None,
         nodes: Vec::new(),

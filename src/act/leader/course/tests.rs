@@ -13,6 +13,7 @@ fn the_course_follows_from_record_and_wish() {
         why: String::new(),
         phase,
         fence: String::new(),
+        decided_ms: None,
         started_ms: 0,
         written_ms: None,
         nodes: before.clone(),
