@@ -39,12 +39,14 @@ impl Intake {
         inputs
     }
 
-    /// Returns the reports that came or changed; those of the first look are old ones.
+    /// Returns the reports that came or changed; those of the first look are old ones. Whoever may
+    /// write one node's report must not speak for another.
     pub(super) fn reports(&mut self, now: &Objects<RelayReport>) -> Vec<Input> {
         let before = self.reports.replace(now.clone());
         let first = before.is_none();
         let before = before.unwrap_or_default();
-        let reports = changed(&before, now).map(|object| {
+        let own = changed(&before, now).filter(|object| is_own_word(object));
+        let reports = own.map(|object| {
             let report = Box::new(object.spec.report.clone());
             if first { Input::OldReport(report) } else { Input::Report(report) }
         });
@@ -135,4 +137,30 @@ fn remembered(object: &MeshLocation, epoch: Epoch) -> Vec<Input> {
         inputs.push(Input::Progress(location.clone(), progress));
     }
     inputs
+}
+
+/// Tells whether a report is the word of the node that it is called after.
+fn is_own_word(object: &RelayReport) -> bool {
+    object.metadata.name.as_deref() == Some(object.spec.report.node.0.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_in_another_nodes_name_is_not_heard() {
+        let report = |name: &str| {
+            let object = serde_json::json!({
+                "metadata": { "name": name },
+                "spec": { "node": "a", "location": "cloud", "version": "0", "incarnation": 1,
+                          "sequence": 1, "writtenMs": 0 },
+            });
+            let object: RelayReport = serde_json::from_value(object).unwrap();
+            (name.to_owned(), Arc::new(object))
+        };
+        let mut intake = Intake::default();
+        let heard = intake.reports(&Objects::from([report("a"), report("b")]));
+        assert_eq!(heard.len(), 1, "{heard:?}");
+    }
 }
