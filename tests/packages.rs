@@ -11,6 +11,8 @@ mod cluster;
 mod forbidden;
 #[path = "packages/overlays.rs"]
 mod overlays;
+#[path = "packages/rights.rs"]
+mod rights;
 #[path = "packages/server.rs"]
 mod server;
 
@@ -40,6 +42,7 @@ checks! {
     forbidden::roles_grant_no_more,
     forbidden::policy_keeps_nodes,
     forbidden::policy_keeps_reports,
+    rights::rights_suffice,
 }
 
 fn main() -> ExitCode {

@@ -192,7 +192,8 @@ fn find(variable: &str, folder: &str, name: &str, how: &str) -> anyhow::Result<P
     bail!("{name} is missing in {}: run `{how}`, or name its folder in {variable}", folder.display())
 }
 
-fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+/// Finds ports of loopback that nobody uses just now.
+pub(crate) fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     let mut ports = [0; N];
     let mut held = Vec::new();
     for port in &mut ports {

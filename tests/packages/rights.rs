@@ -1,0 +1,150 @@
+//! That the shipped rights suffice: the real programs run under them, and nothing is forbidden.
+
+use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use http::Method;
+use kube::Client;
+use serde_json::{Value, json};
+use tanist::evidence::UnixTime;
+
+use crate::cluster::{Account, Answer, MERGE, apply, ask, ask_until, kustomize};
+use crate::server::{Server, free_ports};
+
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/tanist/leases/tanist";
+const REPORT: &str = "/apis/tanist.dev/v1alpha1/relayreports/a";
+const LOCATIONS: &str = "/apis/tanist.dev/v1alpha1/meshlocations";
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
+const NODES: &str = "/api/v1/nodes";
+
+/// Runs an arbiter and an agent with tokens as kubelet mounts them, until each has done what it
+/// needs its rights for; then looks through what the server wrote down.
+pub(crate) async fn rights_suffice() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let admin = server.admin().await?;
+    apply(&admin, &[peers_of_kilo()]).await?;
+    apply(&admin, &kustomize("deploy/overlays/k3s-flannel")?).await?;
+    for (name, location, last) in [("a", "cloud", 11), ("b", "edge", 12), ("c", "cloud", 13)] {
+        let node = node(name, location, last);
+        ask(&admin, (Method::POST, NODES), "application/json", &node).await?.granted()?;
+    }
+    let _programs = [start_arbiter(&server, &admin).await?, start_agent(&server, &admin).await?];
+
+    awaited(&admin, LEASE, |body| body["spec"]["holderIdentity"].is_string()).await?;
+    awaited(&admin, REPORT, |body| body["spec"]["node"] == "a").await?;
+    awaited(&admin, LOCATIONS, |body| {
+        let items = body["items"].as_array().map_or(&[][..], Vec::as_slice);
+        items.len() == 2 && items.iter().all(|item| item["status"]["leader"].is_string())
+    })
+    .await?;
+    let lead = json!({"metadata": {"annotations": {"kilo.squat.ai/leader": ""}}});
+    let other = format!("{NODES}/c");
+    ask(&admin, (Method::PATCH, &other), MERGE, &lead).await?.granted()?;
+    awaited(&admin, EVENTS, |body| {
+        let items = body["items"].as_array().into_iter().flatten();
+        items.into_iter().any(|event| event["reportingController"] == "tanist.dev/arbiter")
+    })
+    .await?;
+    nothing_was_forbidden(&server)
+}
+
+/// Every answer to the two accounts, and proof that each asked for something.
+fn nothing_was_forbidden(server: &Server) -> anyhow::Result<()> {
+    let mut accounts = BTreeSet::new();
+    for entry in server.audit()? {
+        let account = entry["user"]["username"].as_str().unwrap_or_default();
+        if !account.starts_with("system:serviceaccount:tanist:") {
+            continue;
+        }
+        accounts.insert(account.to_owned());
+        let code = entry["responseStatus"]["code"].as_u64().unwrap_or_default();
+        ensure!(code != 403, "forbidden: {entry}");
+    }
+    ensure!(accounts.len() == 2, "only these asked anything: {accounts:?}");
+    Ok(())
+}
+
+async fn awaited(
+    admin: &Client,
+    path: &str,
+    is_there: impl Fn(&Value) -> bool,
+) -> anyhow::Result<()> {
+    let fits = |answer: &Answer| answer.code == 200 && is_there(&answer.body);
+    ask_until(admin, (Method::GET, path), MERGE, &Value::Null, fits).await?;
+    Ok(())
+}
+
+/// A program that ends when this is dropped.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself: then there is nothing to end.
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+async fn start_arbiter(server: &Server, admin: &Client) -> anyhow::Result<Program> {
+    let token = Account::ARBITER.token_on(admin, "a").await?;
+    let kubeconfig = server.kubeconfig_file("arbiter.kubeconfig", &token)?;
+    let [port] = free_ports()?;
+    let mut command = tanist("arbiter", port);
+    command.args(["--namespace", "tanist", "--kubeconfig"]).arg(kubeconfig);
+    Ok(Program(command.spawn().context("cannot run the arbiter")?))
+}
+
+async fn start_agent(server: &Server, admin: &Client) -> anyhow::Result<Program> {
+    let token = Account::AGENT.token_on(admin, "a").await?;
+    let kubeconfig = server.kubeconfig_file("agent.kubeconfig", &token)?;
+    let keys = server.write("keys", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")?;
+    let [port, admin] = free_ports()?;
+    let mut command = tanist("agent", admin);
+    command.args(["--port", &port.to_string(), "--kubeconfig"]).arg(kubeconfig);
+    command.arg("--key-file").arg(keys);
+    Ok(Program(command.spawn().context("cannot run the agent")?))
+}
+
+fn tanist(verb: &str, admin: u16) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tanist"));
+    command.args([verb, "--node-name", "a", "--log", "warn"]);
+    command.args(["--admin", &format!("127.0.0.1:{admin}")]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// A Node with all that Kilo's agent writes, its addresses on loopback.
+fn node(name: &str, location: &str, last: u8) -> Value {
+    let now = UnixTime(jiff::Timestamp::now().as_millisecond()).seconds();
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "annotations": {
+            "kilo.squat.ai/location": location,
+            "kilo.squat.ai/endpoint": format!("127.0.0.{last}:51820"),
+            "kilo.squat.ai/internal-ip": format!("127.0.0.{last}/8"),
+            "kilo.squat.ai/key": "GARLLbpcxSdsAVBtBpUlRIUSJbX4PBXreJzPbGxKMj4=",
+            "kilo.squat.ai/granularity": "location",
+            "kilo.squat.ai/last-seen": now.to_string(),
+        }},
+        "spec": {"podCIDR": format!("127.42.{last}.0/24")},
+    })
+}
+
+/// Kilo's own kind, of which the arbiter counts the objects.
+fn peers_of_kilo() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "peers.kilo.squat.ai"},
+        "spec": {
+            "group": "kilo.squat.ai", "scope": "Cluster",
+            "names": {"plural": "peers", "singular": "peer", "kind": "Peer"},
+            "versions": [{
+                "name": "v1alpha1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                }},
+            }],
+        },
+    })
+}
