@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::decide::{Mode, Policy, assign};
-use crate::evidence::{Assignment, Epoch, Hairpin, Location, Moment, NodeName, Report, UnixTime};
+use crate::evidence::{Epoch, Hairpin, Location, Moment, NodeName, Report, UnixTime};
 use crate::judge::Input;
 use crate::observe::schedule::{Outcome, Shot};
 
@@ -33,7 +33,7 @@ pub use record::{MoveSeen, Record};
 
 use arbiter::Arbiter;
 use chance::Chance;
-use node::{SelfView, SimNode};
+use node::{SelfView, SimNode, Told};
 use world::World;
 
 /// The wall time at which every simulation starts: any would do.
@@ -87,7 +87,7 @@ enum Happening {
     Outcome(usize, Box<Shot>, Outcome),
     Tested(usize, Hairpin),
     Arrives(Box<Report>),
-    Told(usize, Rc<Assignment>, u64),
+    Told(usize, Rc<Told>),
     CheckIn(usize),
     Resync(usize),
     Apply(usize),
@@ -115,7 +115,7 @@ pub struct Simulation {
     arbiter: Option<Arbiter>,
     round_at: Moment,
     judged: Moment,
-    told: BTreeMap<Location, (Rc<Assignment>, u64)>,
+    told: BTreeMap<Location, Rc<Told>>,
     /// Every node's last report.
     reports: BTreeMap<NodeName, Report>,
     /// What the last arbiter left in the cluster.
@@ -231,9 +231,9 @@ impl Simulation {
                 self.nodes[index].schedule.handle_hairpin(&result, self.now);
             }
             Happening::Arrives(report) => self.arrives(*report),
-            Happening::Told(index, plan, inquest) => {
+            Happening::Told(index, told) => {
                 if self.world.is_alive(&self.nodes[index].name) {
-                    self.nodes[index].follow(&plan, inquest, self.now);
+                    self.nodes[index].follow(&told, self.now);
                     self.wake(index, self.now);
                 }
             }
@@ -362,7 +362,8 @@ impl Simulation {
                 assign(gathered.mesh(), gathered.leaders(), gathered.reports(), &judgement.plan);
             for (location, assignment) in assignments {
                 let inquest = judgement.plan.locations[&location].inquest;
-                self.tell(location, assignment, inquest);
+                let look = judgement.plan.looks(&location);
+                self.tell(location, Told { assignment, inquest, look });
             }
         }
         if let Some(name) = written {
@@ -372,19 +373,18 @@ impl Simulation {
     }
 
     /// Tells a location's sidecars its plan, where it has changed.
-    fn tell(&mut self, location: Location, assignment: Assignment, inquest: u64) {
-        let last = self.told.get(&location);
-        if last.is_some_and(|(last, number)| **last == assignment && *number == inquest) {
+    fn tell(&mut self, location: Location, told: Told) {
+        if self.told.get(&location).is_some_and(|last| **last == told) {
             return;
         }
-        let assignment = Rc::new(assignment);
+        let told = Rc::new(told);
         for index in 0..self.nodes.len() {
             if self.nodes[index].location == location {
                 let latency = self.chance.millis(5, 40);
-                self.after(latency, Happening::Told(index, Rc::clone(&assignment), inquest));
+                self.after(latency, Happening::Told(index, Rc::clone(&told)));
             }
         }
-        self.told.insert(location, (assignment, inquest));
+        self.told.insert(location, told);
     }
 
     fn take_over(&mut self) {

@@ -200,6 +200,7 @@ impl Mover {
             started_ms: (self.wall)().0,
             written_ms: None,
             nodes: before,
+            wish: Some(wish.clone()),
             reverting: None,
         };
         scene.view.remember(&mut record, &steps);

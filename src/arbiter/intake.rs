@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::act::leader::progress;
-use crate::cluster::objects::{MeshLocation, RelayReport, SlimNode};
+use crate::cluster::objects::{
+    MeshLocation, MeshLocationStatus, MovePhase, MoveRecord, RelayReport, SlimNode,
+};
 use crate::cluster::watch::Objects;
-use crate::decide::{Intent, Mode};
+use crate::decide::{Intent, Memory, Mode};
 use crate::evidence::{Epoch, Location, Node, NodeName, UnixTime};
 use crate::judge::Input;
 
@@ -113,20 +115,19 @@ fn gone<K>(before: &Objects<K>, now: &Objects<K>) -> Vec<String> {
     before.keys().filter(|name| !now.contains_key(*name)).cloned().collect()
 }
 
-/// Returns what the last arbiter knew of a location. A memory that cannot be read is left behind:
-/// it was edited by hand, and starting afresh moves nothing.
+/// Returns what the last arbiter knew of a location.
 fn remembered(object: &MeshLocation, epoch: Epoch) -> Vec<Input> {
     let location = &object.spec.location;
     let Some(status) = &object.status else { return Vec::new() };
     let mut inputs = Vec::new();
-    if let Some(memory) = &status.memory {
-        match serde_json::from_value(memory.clone()) {
-            Ok(memory) => inputs.push(Input::Memory(location.clone(), Box::new(memory))),
-            Err(error) => tracing::warn!(
-                location = %location, error = %error,
-                "The memory in the MeshLocation cannot be read; starting afresh"
-            ),
+    let unfinished = status.moving.as_ref().filter(|record| is_forward(record));
+    let wish = unfinished.and_then(|record| record.wish.as_ref());
+    if status.memory.is_some() || wish.is_some() {
+        let mut memory = memory(location, status);
+        if let Some(wish) = wish {
+            memory.take_over(wish);
         }
+        inputs.push(Input::Memory(location.clone(), Box::new(memory)));
     }
     if let (Some(leader), Some(since)) = (&status.leader, &status.since) {
         let since = UnixTime(since.0.as_millisecond());
@@ -137,6 +138,25 @@ fn remembered(object: &MeshLocation, epoch: Epoch) -> Vec<Input> {
         inputs.push(Input::Progress(location.clone(), progress));
     }
     inputs
+}
+
+/// Returns the memory in a status. One that cannot be read is left behind: it was edited by hand,
+/// and starting afresh moves nothing.
+fn memory(location: &Location, status: &MeshLocationStatus) -> Memory {
+    let Some(memory) = &status.memory else { return Memory::default() };
+    serde_json::from_value(memory.clone())
+        .inspect_err(|error| {
+            tracing::warn!(
+                %location, %error,
+                "The memory in the MeshLocation cannot be read; starting afresh"
+            );
+        })
+        .unwrap_or_default()
+}
+
+/// Tells whether a move on record is not being put back.
+const fn is_forward(record: &MoveRecord) -> bool {
+    matches!(record.phase, MovePhase::Recorded | MovePhase::Written)
 }
 
 /// Tells whether a report is the word of the node that it is called after.

@@ -20,7 +20,7 @@ use crate::cluster::objects::{MeshLocation, MoveOutcome, Peer, RelayReport, Slim
 use crate::cluster::watch::{Renewal, Watch};
 use crate::config::Config;
 use crate::decide::{
-    Api as ApiState, End, Intent, LocationPlan, Plan, Policy, Trust, Wish, assign, target,
+    Api as ApiState, End, Intent, LocationPlan, Plan, Policy, Wish, assign, target,
 };
 use crate::diagnose::Thresholds;
 use crate::evidence::{Assignment, Location, Moment, NodeName, Nudge, Target, kilo};
@@ -240,7 +240,6 @@ impl<'a> Reign<'a> {
         let assignments =
             assign(gathered.mesh(), gathered.leaders(), gathered.reports(), &judgement.plan);
         let unasked = Assignment::default();
-        let doubted = doubted(&judgement.plan);
         let (present, unsaid) = (publish::time(self.clock.epoch().unix(now)), Intent::default());
         for (location, plan) in &judgement.plan.locations {
             let Some(object) = self.intake.object(location) else {
@@ -263,7 +262,7 @@ impl<'a> Reign<'a> {
                 assignment: assignments.get(location).unwrap_or(&unasked),
                 why: why_kilo_chose(gathered, plan.leader.as_ref()),
                 epoch: self.clock.epoch(),
-                look: &others(&doubted, location),
+                look: &judgement.plan.looks(location),
             };
             let after = composition.status(&before);
             if is_due(&before, &after, self.written.get(location).copied(), now) {
@@ -282,20 +281,6 @@ impl<'a> Reign<'a> {
             self.journal = None;
         }
     }
-}
-
-/// Returns the inquests of the locations in which something is being looked into.
-fn doubted(plan: &Plan) -> BTreeMap<Location, u64> {
-    let locations = plan.locations.iter().filter(|(_, plan)| match plan.trust {
-        Trust::Doubted { .. } | Trust::Proving { .. } => true,
-        Trust::Trusted | Trust::Resting { .. } => false,
-    });
-    locations.map(|(location, plan)| (location.clone(), plan.inquest)).collect()
-}
-
-fn others(doubted: &BTreeMap<Location, u64>, location: &Location) -> BTreeMap<Location, u64> {
-    let others = doubted.iter().filter(|(other, _)| *other != location);
-    others.map(|(other, inquest)| (other.clone(), *inquest)).collect()
 }
 
 const fn outcome(end: End) -> MoveOutcome {

@@ -2,11 +2,13 @@
 //! goes on where this one stopped. Times are wall time here.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::trust::Trust;
+use super::policy::Policy;
+use super::trust::{Attempt, Trust};
 use crate::evidence::{NodeName, UnixTime};
 
 /// How many past moves are remembered: enough for a person's first look.
@@ -46,6 +48,46 @@ pub struct Memory {
     /// The last incident that a person's acknowledgement was applied for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<String>,
+}
+
+impl Memory {
+    /// Takes over a move that is on record though this does not tell of it: its arbiter ended
+    /// between writing the one and the other. What the move counts for counts, and the new leader
+    /// has to prove itself.
+    pub fn take_over(&mut self, moving: &Move) {
+        let is_it = |incident: &str, to: &NodeName| incident == moving.incident && *to == moving.to;
+        let known = self.moving.as_ref().is_some_and(|here| is_it(&here.incident, &here.to));
+        if known || self.moves.iter().any(|past| is_it(&past.incident, &past.to)) {
+            return;
+        }
+
+        let before = self.moving.take().filter(|before| before.incident == moving.incident);
+        let attempt = match (moving.cause, &before) {
+            (Cause::Pin, _) => Attempt::Only,
+            (Cause::Revert, _) => Attempt::Back,
+            (Cause::Request, _) | (Cause::Verdict | Cause::Relapse, Some(_)) => Attempt::Next,
+            (Cause::Verdict | Cause::Relapse, None) => Attempt::First,
+        };
+        if matches!(attempt, Attempt::First) {
+            self.quarantine.insert(moving.from.clone());
+            if moving.cause == Cause::Verdict {
+                self.automatic.push(moving.at);
+                self.rests += 1;
+            }
+        }
+        self.tried.extend(before.map(|before| before.to));
+        self.incident = Some(moving.incident.clone());
+        self.accused = moving.automatic.then(|| moving.origin.clone());
+        // The times of a policy that nobody changed: once it is written, its time is set anew.
+        let policy = Policy::default();
+        let after = |span: Duration| {
+            let millis = i64::try_from((policy.write + span).as_millis()).unwrap_or(i64::MAX);
+            UnixTime(moving.at.0.saturating_add(millis))
+        };
+        let (until, limit) = (after(policy.proof), after(policy.longest_proof));
+        self.trust = Trust::Proving { attempt, until, limit };
+        self.moving = Some(moving.clone());
+    }
 }
 
 /// What became of a person's request.

@@ -18,6 +18,22 @@ pub struct Plan {
     pub locations: BTreeMap<Location, LocationPlan>,
 }
 
+impl Plan {
+    /// Returns the inquests of the other locations in which something is being looked into: leader
+    /// and witnesses of `location` are to probe their paths into these.
+    #[must_use]
+    pub fn looks(&self, location: &Location) -> BTreeMap<Location, u64> {
+        let doubted = self.locations.iter().filter(|(other, plan)| {
+            let looked_into = match plan.trust {
+                Trust::Doubted { .. } | Trust::Proving { .. } => true,
+                Trust::Trusted | Trust::Resting { .. } => false,
+            };
+            *other != location && looked_into
+        });
+        doubted.map(|(other, plan)| (other.clone(), plan.inquest)).collect()
+    }
+}
+
 /// The wish for one location, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

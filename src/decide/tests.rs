@@ -268,6 +268,37 @@ fn a_successor_goes_on_with_the_move_in_hand() {
 }
 
 #[test]
+fn a_successor_takes_over_a_move_that_only_its_record_tells_of() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let _ = bench.at(1);
+    let before = bench.decider.memory(&"a".into());
+    let plan = bench.at(2);
+    let moving = wish(&plan, "a").expect("a move");
+    let told = bench.decider.memory(&"a".into());
+
+    // The arbiter ended between writing the record and its memory of it.
+    let mut memory = before;
+    memory.take_over(&moving);
+    assert_eq!(memory.moving, told.moving);
+    assert_eq!(memory.automatic, told.automatic);
+    assert_eq!((memory.rests, &memory.quarantine), (told.rests, &told.quarantine));
+    assert_eq!(memory.trust, told.trust);
+    let mut again = memory.clone();
+    again.take_over(&moving);
+    assert_eq!(again, memory, "it counts once");
+
+    bench.decider = Decider::new(Policy::default(), bench::EPOCH);
+    bench.decider.resume("a".into(), memory);
+    bench.obey(&plan, 3);
+    bench.findings.clear();
+    bench.burst("a", 4, 0);
+    let _ = bench.at(5);
+    let memory = bench.decider.memory(&"a".into());
+    assert_eq!(memory.moves.last().map(|last| last.end), Some(End::Proven));
+}
+
+#[test]
 fn nothing_is_decided_until_all_agents_are_back_and_a_minute_more() {
     let mut bench = Bench::new();
     let _ = bench.at(0);

@@ -42,6 +42,14 @@ pub(super) struct SimNode {
     heard: BTreeMap<(NodeName, Flow), VecDeque<Moment>>,
 }
 
+/// What a location's sidecars are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) assignment: Assignment,
+    pub(super) inquest: u64,
+    pub(super) look: BTreeMap<Location, u64>,
+}
+
 /// What a node knows of itself when it writes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SelfView {
@@ -74,12 +82,13 @@ impl SimNode {
     }
 
     /// Takes the plan of its location.
-    pub(super) fn follow(&mut self, plan: &Assignment, inquest: u64, now: Moment) {
-        self.schedule.handle_assignment(plan, now);
-        if inquest > self.inquest {
-            self.inquest = inquest;
-            self.schedule.handle_inquest(inquest, now);
+    pub(super) fn follow(&mut self, told: &Told, now: Moment) {
+        self.schedule.handle_assignment(&told.assignment, now);
+        if told.inquest > self.inquest {
+            self.inquest = told.inquest;
+            self.schedule.handle_inquest(told.inquest, now);
         }
+        self.schedule.handle_look(&told.look, now);
     }
 
     /// Counts a request that arrived.

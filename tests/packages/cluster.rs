@@ -152,9 +152,10 @@ async fn established(client: &Client, name: &str) -> anyhow::Result<()> {
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
     let is_served = |answer: &Answer| {
         let conditions = answer.body["status"]["conditions"].as_array();
-        conditions.into_iter().flatten().any(|condition| {
-            condition["type"] == "Established" && condition["status"] == "True"
-        })
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
     };
     ask_until(client, (Method::GET, &path), MERGE, &Value::Null, is_served).await?;
     Ok(())

@@ -56,7 +56,12 @@ pub(crate) async fn roles_grant_no_more() -> anyhow::Result<()> {
         ("an agent patches a Node", &agent, Method::PATCH, NODE),
         ("an agent patches a Node's status", &agent, Method::PATCH, STATUS),
         ("an agent writes a MeshLocation", &agent, Method::POST, locations),
-        ("an agent deletes a report", &agent, Method::DELETE, "/apis/tanist.dev/v1alpha1/relayreports/a"),
+        (
+            "an agent deletes a report",
+            &agent,
+            Method::DELETE,
+            "/apis/tanist.dev/v1alpha1/relayreports/a",
+        ),
         ("an agent lists reports", &agent, Method::GET, REPORTS),
         ("an agent reads secrets", &agent, Method::GET, secrets),
         ("an agent reads a lease", &agent, Method::GET, lease),
@@ -64,7 +69,12 @@ pub(crate) async fn roles_grant_no_more() -> anyhow::Result<()> {
         ("the arbiter patches a Node's status", &arbiter, Method::PATCH, STATUS),
         ("the arbiter deletes a Node", &arbiter, Method::DELETE, NODE),
         ("the arbiter replaces a Node", &arbiter, Method::PUT, NODE),
-        ("the arbiter changes a MeshLocation's spec", &arbiter, Method::PATCH, "/apis/tanist.dev/v1alpha1/meshlocations/x"),
+        (
+            "the arbiter changes a MeshLocation's spec",
+            &arbiter,
+            Method::PATCH,
+            "/apis/tanist.dev/v1alpha1/meshlocations/x",
+        ),
         ("the arbiter writes a report", &arbiter, Method::POST, REPORTS),
         ("the arbiter reads secrets", &arbiter, Method::GET, secrets),
         ("the arbiter takes another lease", &arbiter, Method::PUT, lease),
@@ -129,14 +139,37 @@ fn attempts() -> Vec<Attempt> {
         annotate("another annotation is changed", json!({"example.org/rack": "8"})),
         annotate("another annotation is removed", json!({"example.org/rack": null})),
         annotate("Kilo's location is changed", json!({"kilo.squat.ai/location": "edge"})),
-        annotate("one of ours is changed beside another", json!({"kilo.squat.ai/leader": "", "x": "1"})),
+        annotate(
+            "one of ours is changed beside another",
+            json!({"kilo.squat.ai/leader": "", "x": "1"}),
+        ),
         annotate("a name like ours is added", json!({"tanist.dev.example.org/x": "1"})),
         annotate("a name like Kilo's is added", json!({"kilo.squat.ai/leader-x": "1"})),
-        Attempt::patch("all annotations are removed", json!({"metadata": {"annotations": null}}), ONLY),
-        Attempt::patch("a label is removed", json!({"metadata": {"labels": {"kubernetes.io/hostname": null}}}), "labels"),
-        Attempt::patch("a finalizer is added", json!({"metadata": {"finalizers": ["example.org/x"]}}), "finalizers or owners"),
-        Attempt::patch("an owner is added", json!({"metadata": {"ownerReferences": owner}}), "finalizers or owners"),
-        Attempt::patch("the node is cordoned", json!({"spec": {"unschedulable": true}}), "spec of a Node"),
+        Attempt::patch(
+            "all annotations are removed",
+            json!({"metadata": {"annotations": null}}),
+            ONLY,
+        ),
+        Attempt::patch(
+            "a label is removed",
+            json!({"metadata": {"labels": {"kubernetes.io/hostname": null}}}),
+            "labels",
+        ),
+        Attempt::patch(
+            "a finalizer is added",
+            json!({"metadata": {"finalizers": ["example.org/x"]}}),
+            "finalizers or owners",
+        ),
+        Attempt::patch(
+            "an owner is added",
+            json!({"metadata": {"ownerReferences": owner}}),
+            "finalizers or owners",
+        ),
+        Attempt::patch(
+            "the node is cordoned",
+            json!({"spec": {"unschedulable": true}}),
+            "spec of a Node",
+        ),
         Attempt::patch("the node is tainted", json!({"spec": {"taints": taint}}), "spec of a Node"),
         Attempt {
             what: "the status is changed",
@@ -233,9 +266,7 @@ fn too_wide() -> Vec<Value> {
         "metadata": {"name": "too-wide"},
         "rules": [{"apiGroups": [""], "resources": ["nodes", "nodes/status"], "verbs": ["*"]}],
     });
-    let subject = |account: Account| {
-        json!({"kind": "ServiceAccount", "name": account.name, "namespace": account.namespace})
-    };
+    let subject = |account: Account| json!({"kind": "ServiceAccount", "name": account.name, "namespace": account.namespace});
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
         "metadata": {"name": "too-wide"},

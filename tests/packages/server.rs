@@ -62,7 +62,12 @@ impl Server {
         command.args([server.path("accounts.pem"), "--audit-policy-file".to_owned()]);
         command.args([server.path("audit-policy.json"), "--audit-log-path".to_owned()]);
         command.args([server.path("audit.log")]);
-        command.args(["--audit-log-mode", "blocking", "--service-cluster-ip-range", "10.96.0.0/24"]);
+        command.args([
+            "--audit-log-mode",
+            "blocking",
+            "--service-cluster-ip-range",
+            "10.96.0.0/24",
+        ]);
         server.spawn(command, "kube-apiserver.log")?;
         server.ready().await?;
         Ok(server)
@@ -189,7 +194,10 @@ fn find(variable: &str, folder: &str, name: &str, how: &str) -> anyhow::Result<P
     if path.is_file() {
         return Ok(path);
     }
-    bail!("{name} is missing in {}: run `{how}`, or name its folder in {variable}", folder.display())
+    bail!(
+        "{name} is missing in {}: run `{how}`, or name its folder in {variable}",
+        folder.display()
+    )
 }
 
 /// Finds ports of loopback that nobody uses just now.

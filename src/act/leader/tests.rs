@@ -352,6 +352,7 @@ fn progress_is_read_from_the_record() {
             started_ms: 2_000,
             written_ms: Some(3_000),
             nodes: Vec::new(),
+            wish: None,
             reverting: None,
         };
         assert_eq!(progress(Some(&record), epoch), expected);

@@ -102,6 +102,7 @@ fn written(decided: u64, done: u64) -> MeshLocationStatus {
         started_ms: EPOCH.unix(at(decided)).0,
         written_ms: Some(EPOCH.unix(at(done)).0),
         nodes: Vec::new(),
+        wish: None,
         reverting: None,
     };
     MeshLocationStatus { moving: Some(record), ..MeshLocationStatus::default() }

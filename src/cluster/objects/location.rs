@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{Intent, Memory, Mode, MoveRequest};
+use crate::decide::{Intent, Memory, Mode, Move, MoveRequest};
 use crate::evidence::{Assignment, Location, NodeName, Nudge};
 
 /// One Kilo location: `spec` is the operator's, `status` the arbiter's.
@@ -234,6 +234,9 @@ pub struct MoveRecord {
     /// value that it had before.
     #[serde(default)]
     pub nodes: Vec<WrittenBefore>,
+    /// The wish that it carries out: whoever takes over may find it here only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<Move>,
     /// Why it is being reverted, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverting: Option<String>,

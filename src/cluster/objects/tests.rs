@@ -63,6 +63,7 @@ fn a_status_survives_the_wire() {
             started_ms: 5,
             written_ms: None,
             nodes: vec![WrittenBefore { node: NodeName::from("b"), value: None }],
+            wish: None,
             reverting: None,
         }),
         ..MeshLocationStatus::default()

@@ -13,6 +13,7 @@ fn record(to: &str, phase: MovePhase) -> MoveRecord {
         started_ms: 5,
         written_ms: None,
         nodes: Vec::new(),
+        wish: None,
         reverting: None,
     }
 }

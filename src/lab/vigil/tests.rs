@@ -26,6 +26,7 @@ fn record(from: &str, to: &str) -> MoveRecord {
         started_ms: 0,
         written_ms: None,
         nodes: Vec::new(),
+        wish: None,
         reverting: None,
     }
 }

@@ -17,6 +17,7 @@ fn the_course_follows_from_record_and_wish() {
         started_ms: 0,
         written_ms: None,
         nodes: before.clone(),
+        wish: None,
         reverting: None,
     };
     let same = wish("i", "a", "b");
