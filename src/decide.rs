@@ -113,7 +113,7 @@ impl Decider {
         let unasked = Intent::default();
         let mut mesh = MeshState {
             api_returns: self.outage.step(situation, &self.policy),
-            storm: is_storm(situation),
+            storm: self.is_storm(situation),
             moving: self.moving(leaders),
         };
         let mut locations = BTreeMap::new();
@@ -138,6 +138,22 @@ impl Decider {
         Plan { locations }
     }
 
+    /// Tells whether more than half of the leaders, and more than one, were convicted at once or
+    /// shortly one after the other: it is us, or what carries everything.
+    fn is_storm(&self, situation: &Situation<'_>) -> bool {
+        let Situation { evidence, findings, thresholds, .. } = *situation;
+        let lately = |location: &Location| {
+            let dark_at = self.standings.get(location).and_then(|standing| standing.dark_at);
+            dark_at.is_some_and(|at| evidence.now.since(at) < self.policy.storm)
+        };
+        let now = |location: &Location| {
+            matches!(verdict(location, findings, evidence, thresholds), Verdict::Dark(_))
+        };
+        let leaders = evidence.leaders.keys();
+        let convicted = leaders.filter(|location| lately(location) || now(location)).count();
+        convicted > (evidence.leaders.len() / 2).max(1)
+    }
+
     /// Whose leader is being moved. A location that is gone holds nobody back.
     fn moving(&self, leaders: &BTreeMap<Location, Leadership>) -> Option<Location> {
         let moving = |location: &&Location| {
@@ -145,17 +161,6 @@ impl Decider {
         };
         leaders.keys().find(moving).cloned()
     }
-}
-
-/// More than half of the leaders convicted at once, and more than one: it is us, or what carries
-/// everything.
-fn is_storm(situation: &Situation<'_>) -> bool {
-    let Situation { evidence, findings, thresholds, .. } = *situation;
-    let dark = |location: &&Location| {
-        matches!(verdict(location, findings, evidence, thresholds), Verdict::Dark(_))
-    };
-    let convicted = evidence.leaders.keys().filter(dark).count();
-    convicted > (evidence.leaders.len() / 2).max(1)
 }
 
 #[cfg(test)]

@@ -11,6 +11,12 @@ pub struct Policy {
     /// How long a leader must stay convicted before it is replaced. A verdict has already been
     /// tested by bursts, so it need not wait.
     pub patience: Duration,
+    /// The same for one that loses only a share of the flows. A busy machine loses some for a second
+    /// too, and what comes late has come by then; bursts speak for four.
+    pub patience_if_partial: Duration,
+    /// How long a conviction counts towards a storm: faults that follow each other so closely have
+    /// one cause, and it is not that many leaders.
+    pub storm: Duration,
     /// How long a doubt must last before it is told. Convergence elsewhere takes 0.3 s, and what
     /// was lost in it is asked again 2 s later.
     pub hesitation: Duration,
@@ -58,6 +64,8 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             patience: Duration::ZERO,
+            patience_if_partial: Duration::from_secs(3),
+            storm: Duration::from_secs(10),
             hesitation: Duration::from_secs(3),
             inquest: Duration::from_secs(5),
             reprobe: Duration::from_secs(2),

@@ -175,6 +175,29 @@ fn each_guard_rail_holds() {
 }
 
 #[test]
+fn a_leader_that_loses_a_share_must_do_so_for_a_while() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    bench.findings[0].class = crate::diagnose::Class::Partial;
+    let _ = bench.at(1);
+    assert_eq!(wish(&bench.at(3), "a"), None, "it may be over in a moment");
+    assert!(wish(&bench.at(4), "a").is_some());
+}
+
+#[test]
+fn convictions_that_follow_each_other_closely_are_a_storm() {
+    for (apart, moved) in [(9, false), (10, true)] {
+        let mut bench = Bench::new();
+        bench.convict("b1");
+        let _ = bench.at(1);
+        bench.findings.clear();
+        bench.convict("a1");
+        let _ = bench.at(1 + apart);
+        assert_eq!(wish(&bench.at(1 + apart), "a").is_some(), moved, "{apart} s apart");
+    }
+}
+
+#[test]
 fn what_the_operator_accepts_holds_nothing() {
     let mut bench = Bench::new();
     bench.convict("a1");
@@ -190,8 +213,8 @@ fn only_one_leader_of_the_mesh_is_moved_at_a_time() {
     let _ = decided(&mut bench);
     bench.findings.clear();
     bench.convict("b1");
-    let _ = bench.at(3);
-    let plan = bench.at(4);
+    let _ = bench.at(13);
+    let plan = bench.at(14);
     assert!(wish(&plan, "a").is_some() && wish(&plan, "b").is_none());
     assert_eq!(of(&plan, "b").held, Some(Rail::AnotherMove("a".into())));
 }

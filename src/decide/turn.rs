@@ -16,7 +16,7 @@ use super::told::Told;
 use super::trust::{Action, Spans, Trust, Word};
 use super::vetting::{Inquest, Vetting};
 use super::{Situation, ledger, person};
-use crate::diagnose::{Verdict, served};
+use crate::diagnose::{Class, Verdict, served};
 use crate::evidence::{Epoch, Leadership, LocalCause, Location, Moment, NodeName};
 
 /// What is remembered of one location: [`Memory`], with times as moments, and what need not
@@ -202,7 +202,8 @@ impl Standing {
                 self.word_of_case(case, heirs, held, view)
             }
         };
-        let (after, action) = before.step(word, view.now(), &self.spans(view));
+        let spans = Spans { patience: patience(case, view.policy), ..self.spans(view) };
+        let (after, action) = before.step(word, view.now(), &spans);
         let ended = matches!(before, Trust::Proving { .. })
             && (!matches!(after, Trust::Proving { .. })
                 || matches!(action, Some(Action::Promote | Action::Revert)));
@@ -399,6 +400,14 @@ impl Standing {
         complaints.extend(silent_agent(case, view));
 
         complaints
+    }
+}
+
+/// Returns how long the leader must stay convicted before it is replaced.
+const fn patience(case: &Case, policy: &Policy) -> Duration {
+    match case.verdict {
+        Verdict::Dark(Class::Partial) => policy.patience_if_partial,
+        Verdict::Dark(_) | Verdict::Forwards | Verdict::Unclear(_) => policy.patience,
     }
 }
 

@@ -6,7 +6,7 @@
 //! of the best set is convicted if no set without its node comes near, and if no path of its
 //! location contradicts the set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Thresholds;
 use super::plane::{Counted, covers};
@@ -277,17 +277,32 @@ impl Search<'_> {
         (0..self.elements.len()).filter(same).collect()
     }
 
-    /// Tells whether no path of the element's locations contradicts the hypothesis.
+    /// Tells whether no path of the element's locations contradicts the hypothesis, nor all paths
+    /// together between one of them and another: a share that every way loses is not what one way
+    /// loses whole and another not at all, however few flows each path had.
     fn fits(&self, hypothesis: &Hypothesis, element: &Element, mesh: &Mesh) -> bool {
         let limit = (self.paths.len() as f64 / self.thresholds.misfit).ln();
         let locations = element.locations(mesh);
         let location = |node| mesh.nodes.get(node).map(|node| &node.location);
 
-        self.paths.iter().zip(&hypothesis.rates).all(|(path, rate)| {
-            let ends = [location(&path.path.from), location(&path.path.to)];
-            let beside = !ends.into_iter().flatten().any(|end| locations.contains(&end));
-            beside || deviance(path.sent, path.lost, *rate) <= limit
-        })
+        let mut ways: BTreeMap<_, (u32, u32, f64)> = BTreeMap::new();
+        for (path, rate) in self.paths.iter().zip(&hypothesis.rates) {
+            let mut ends = [location(&path.path.from), location(&path.path.to)];
+            if !ends.into_iter().flatten().any(|end| locations.contains(&end)) {
+                continue;
+            }
+            if deviance(path.sent, path.lost, *rate) > limit {
+                return false;
+            }
+            ends.sort();
+            let (sent, lost, due) = ways.entry(ends).or_default();
+            *sent += path.sent;
+            *lost += path.lost;
+            *due += f64::from(path.sent) * rate;
+        }
+
+        ways.into_values()
+            .all(|(sent, lost, due)| deviance(sent, lost, due / f64::from(sent.max(1))) <= limit)
     }
 }
 
