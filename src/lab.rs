@@ -25,6 +25,7 @@ pub mod station;
 pub mod timeline;
 pub mod topology;
 pub mod traffic;
+pub mod tunnels;
 pub mod vigil;
 pub mod watch;
 pub mod wireguard;

@@ -98,7 +98,8 @@ impl Lab {
             firewall::check()?;
             return Ok(run_again_inside()?.into());
         };
-        telemetry::start("warn,gotatun=error")?;
+        // While the API server is away, every client of it would say so several times a second.
+        telemetry::start("warn,gotatun=error,kube_client=off")?;
 
         block_on(async move {
             let stop = until_told_to_stop()?;

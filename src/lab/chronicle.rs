@@ -21,7 +21,7 @@ use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, MoveOutcome, MovePhase, MoveRecord, PastMove, SlimNode,
 };
 use crate::evidence::kilo::{is_ready, leaders};
-use crate::evidence::{Location, Mesh, NodeName};
+use crate::evidence::{Location, Mesh, Node, NodeName, UnixTime};
 
 /// The verdict by which a leader is convicted.
 pub const DARK: &str = "dark";
@@ -166,13 +166,14 @@ impl Chronicle {
         state.holder.clone()
     }
 
-    /// Returns how many nodes are Ready by Kilo's rules.
+    /// Returns how many nodes are Ready by Kilo's rules and have checked in since then.
     #[must_use]
-    pub fn ready(&self) -> usize {
+    pub fn ready_since(&self, then: UnixTime) -> usize {
         let state = self.pages.state.lock().unwrap_or_else(PoisonError::into_inner);
         let nodes = state.nodes.values().cloned().collect::<Vec<_>>();
         let at = now();
-        control::read(&nodes).values().filter(|node| is_ready(node, at)).count()
+        let is_back = |node: &Node| node.last_seen.is_some_and(|seen| seen >= then.seconds());
+        control::read(&nodes).values().filter(|node| is_ready(node, at) && is_back(node)).count()
     }
 }
 

@@ -20,9 +20,9 @@ const NOTHING: Duration = Duration::from_secs(40);
 /// The least of it.
 const NOTHING_FAST: Duration = Duration::from_secs(12);
 
-/// How long agents relist after the API server's return, and then the time in which nothing may be
-/// decided, and then some more in which it might.
-const RETURN: Duration = Duration::from_secs(150);
+/// For a minute after all agents are back from the API server's absence nothing may be decided; and
+/// then some more in which it might.
+const RETURN: Duration = Duration::from_secs(90);
 
 /// How long Kilo may take to elect another leader by itself, and some more.
 const ELECTION: Duration = Duration::from_secs(100);

@@ -21,6 +21,9 @@ use crate::evidence::{Location, NodeName};
 /// How often we look whether something is back.
 const GLANCE: Duration = Duration::from_millis(200);
 
+/// How long a pod that is replaced is away, as Kilo counts time.
+const AWAY: Duration = Duration::from_secs(3);
+
 /// A fault, and what it strikes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Harm {
@@ -94,11 +97,13 @@ impl Mesh {
 
     /// Restarts a Kilo agent in good order, and waits until its node is Ready by Kilo's rules.
     async fn restart_kilo(&mut self, place: &Place) -> Result<(), Error> {
-        let began = Instant::now();
         let failed = |source| Error::Station { node: place.name.clone(), source };
+        let away = AWAY / self.times;
         let station = self.station(&place.name)?;
         station.stop_kilo().await;
+        sleep(away).await;
         station.start_kilo().await.map_err(failed)?;
+        let began = Instant::now();
 
         while began.elapsed() < BACK {
             let mesh = self.control.mesh(now()).await?;
@@ -119,6 +124,7 @@ impl Mesh {
         let Some(launch) = launch else { return Ok(()) };
         let node = place.name.clone();
         self.station(&node)?.stop_sidecar().await;
+        sleep(AWAY / self.times).await;
         let began = (Instant::now(), now());
         self.start_sidecar(&node, launch).await?;
 

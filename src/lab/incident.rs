@@ -19,7 +19,7 @@ use super::vigil::{Phase, Vigil};
 use super::watch::{Until, Watch};
 use crate::cluster::objects::MovePhase;
 use crate::evidence::kilo::{Change, leader_of, members, promotion};
-use crate::evidence::{Location, NodeName};
+use crate::evidence::{Location, NodeName, UnixTime};
 
 /// The annotation that makes a leader.
 const LEADER: &str = "kilo.squat.ai/leader";
@@ -149,6 +149,10 @@ impl Run<'_> {
         if is_over(fault) {
             self.timeline.now(&format!("fault {fault} is over"));
         }
+        if matches!(fault, Fault::ApiDown(_)) {
+            watch.during(self.until_back(mesh::now())).await;
+            self.timeline.now("every Kilo agent has checked in again");
+        }
 
         if mover == Mover::Hand {
             watch.watch(Until::Passed(HESITATION)).await;
@@ -201,14 +205,20 @@ impl Run<'_> {
         self.timeline.now(&format!("fault {fault} is lifted"));
 
         if fault.unsettles_kilo() {
-            let all = self.mesh.network.topology.places.len();
-            until(|| self.vigil.chronicle.ready() == all, Duration::from_millis(100)).await;
+            self.until_back(UnixTime(0)).await;
             self.idle_until(Instant::now() + ELECTION).await;
         }
         let leaders = self.mesh.settle().await?;
         self.vigil.look();
         self.timeline.now(&format!("fresh flows pass; leaders: {}", super::run::list(&leaders)));
         Ok(())
+    }
+
+    /// Waits until every node is Ready by Kilo's rules, and its agent has checked in since then.
+    async fn until_back(&self, then: UnixTime) {
+        let all = self.mesh.network.topology.places.len();
+        let back = || self.vigil.chronicle.ready_since(then) == all;
+        until(back, Duration::from_millis(100)).await;
     }
 
     /// Annotates the leader of a location, as an operator might have: then a move takes two writes.

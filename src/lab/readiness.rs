@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::faults::Where;
+use super::faults::{Fault, Where};
 use super::figures::Struck;
 use super::mesh;
 use super::run::{Error, QUIET, Run};
@@ -18,15 +18,15 @@ pub(super) const READY: Duration = Duration::from_secs(150);
 const GLANCE: Duration = Duration::from_millis(200);
 
 impl Run<'_> {
-    /// Starts a sidecar on every node; first, if the order wants it, on a leader, and waits until
-    /// it holds the lease.
+    /// Starts a sidecar on every node; first where the lease is to be, if that matters, and waits
+    /// until it is there.
     pub(super) async fn start_sidecars(&mut self, struck: &Struck) -> Result<(), Error> {
-        if self.options.order.place == Where::Holder {
-            self.mesh.start_sidecar(&struck.leader, &self.launch).await?;
+        if let Some(first) = self.first_holder(struck) {
+            self.mesh.start_sidecar(&first, &self.launch).await?;
             let began = Instant::now();
-            while self.vigil.chronicle.holder().as_ref() != Some(&struck.leader) {
+            while self.vigil.chronicle.holder().as_ref() != Some(&first) {
                 if began.elapsed() > READY {
-                    let why = format!("{} does not hold the lease", struck.leader);
+                    let why = format!("{first} does not hold the lease");
                     return Err(Error::NotReady { why });
                 }
                 self.vigil.look();
@@ -34,8 +34,21 @@ impl Run<'_> {
             }
         }
         self.mesh.start_sidecars(&self.launch).await?;
+        self.vigil.look();
         self.timeline.now("a Tanist sidecar runs on every node");
         Ok(())
+    }
+
+    /// Returns who is to hold the lease first: a leader that dies with it is found out later than
+    /// one that dies without it.
+    fn first_holder(&self, struck: &Struck) -> Option<NodeName> {
+        let order = &self.options.order;
+        if order.place == Where::Holder {
+            return Some(struck.leader.clone());
+        }
+        let mut places = self.mesh.network.topology.places.iter();
+        let other = places.rfind(|place| place.name != struck.leader);
+        other.filter(|_| order.fault == Fault::NodeDead).map(|place| place.name.clone())
     }
 
     /// Waits until Tanist trusts every leader, and would move that of this location: it has an heir
@@ -51,6 +64,7 @@ impl Run<'_> {
             sleep(GLANCE).await;
         }
 
+        self.vigil.look();
         let heirs = self.vigil.chronicle.locations().into_iter().map(|(location, status)| {
             let fit = status.heirs.iter().filter(|heir| heir.fit);
             let fit = fit.map(|heir| heir.node.to_string()).collect::<Vec<_>>().join(", ");
