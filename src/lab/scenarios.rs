@@ -78,7 +78,7 @@ pub async fn run(program: &Path, filter: &str, say: fn(&str)) -> Result<bool, Er
     let failed = |source| Error::File { path: folder.clone(), source };
     std::fs::create_dir_all(&folder).map_err(failed)?;
     say(&format!(
-        "{} scenarios, {SIDE_BY_SIDE} at a time; logs in {}",
+        "{} scenarios, {SIDE_BY_SIDE} at a time; logs and journals in {}",
         chosen.len(),
         folder.display()
     ));
@@ -109,7 +109,8 @@ async fn one(
     folder: &Path,
 ) -> Result<Outcome, Error> {
     let file = name.replace(|sign: char| !sign.is_ascii_alphanumeric(), "-");
-    let (log, json) = (folder.join(format!("{file}.log")), folder.join(format!("{file}.json")));
+    let of = |ending: &str| folder.join(format!("{file}.{ending}"));
+    let (log, json) = (of("log"), of("json"));
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::File { path, source }
@@ -121,6 +122,8 @@ async fn one(
     let status = Command::new(program)
         .args(["lab", "--without-tanist", "0s", "--json"])
         .arg(&json)
+        .arg("--journal")
+        .arg(of("journal"))
         .args(*arguments)
         .stdin(Stdio::null())
         .stdout(output)
