@@ -295,7 +295,8 @@ impl Mover {
         }
 
         for _ in 0..ATTEMPTS {
-            let steps = steps::back(&scene.view.mesh, location, &goal);
+            let touched = steps::touched(&scene.view.mesh, &goal);
+            let steps = steps::back(&scene.view.mesh, location, &touched);
             if steps.is_empty() {
                 return Ok(scene);
             }

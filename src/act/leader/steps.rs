@@ -35,6 +35,15 @@ pub(crate) fn forward(mesh: &Mesh, to: &NodeName) -> Vec<Step> {
     kilo::promotion(mesh, to).into_iter().map(step).collect()
 }
 
+/// Returns the part of a goal that concerns nodes we wrote to: they carry the mark of what the
+/// operator had. A record that says more than that was edited by hand.
+pub(crate) fn touched(mesh: &Mesh, goal: &Goal) -> Goal {
+    let marked = |name: &NodeName| {
+        mesh.nodes.get(name).is_some_and(|node| node.intent.contains_key("leader-before"))
+    };
+    goal.iter().filter(|(name, _)| marked(name)).map(|(n, v)| (n.clone(), v.clone())).collect()
+}
+
 /// Returns the writes that remain until the nodes of `goal` carry what it says. A node that is
 /// gone is left out. Kilo reads presence only, so a value that differs is left as it is.
 pub(crate) fn back(mesh: &Mesh, location: &Location, goal: &Goal) -> Vec<Step> {

@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
-use super::course;
 use super::{MoveError, Mover, Scene, led_by_either, ready};
+use super::{course, steps};
 use crate::cluster::lease::Fence;
 use crate::cluster::objects::{MeshLocation, MoveOutcome, MovePhase, MoveRecord};
 use crate::evidence::Location;
@@ -109,8 +109,9 @@ impl Mover {
 /// the location since, and the new leader can lead. Else it is undone; if nothing is written yet,
 /// the decision starts afresh.
 fn may_finish(scene: &Scene, location: &Location, record: &MoveRecord) -> bool {
-    let untouched = super::steps::back(&scene.view.mesh, location, &course::goal(record));
-    !untouched.is_empty()
+    let mesh = &scene.view.mesh;
+    let touched = steps::touched(mesh, &course::goal(record));
+    !steps::back(mesh, location, &touched).is_empty()
         && scene.object.spec.pause.is_none()
         && ready(&scene.view, location, &record.to).is_ok()
         && led_by_either(&scene.view, location, record).is_ok()

@@ -359,3 +359,20 @@ fn progress_is_read_from_the_record() {
     }
     assert_eq!(progress(None, epoch), Progress::Idle);
 }
+
+#[tokio::test]
+async fn a_record_edited_by_hand_takes_no_annotation_away() {
+    let bed = Bed::with(&["a*+", "b+", "c+"]).await;
+    let marked = marks(&bed).await;
+    let (mover, _gate, _term) = bed.arbiter(1);
+    bed.edit(&serde_json::json!({ "move": {
+        "incident": "by hand", "from": "a", "to": "c", "phase": "recorded", "fence": "x",
+        "startedMs": 0, "nodes": [{ "node": "a" }],
+    } }))
+    .await;
+
+    mover.take_over().await.unwrap();
+    assert_eq!(marks(&bed).await, marked);
+    assert_eq!(bed.leader().await, Some("a".into()));
+    assert_eq!(bed.status().await.moving, None, "it is given up");
+}

@@ -122,6 +122,13 @@ impl Bed {
         self.locations().get(&name).await.unwrap().status.unwrap_or_default()
     }
 
+    /// Changes the status as somebody would by hand.
+    pub(crate) async fn edit(&self, change: &serde_json::Value) {
+        let (name, status) = (mesh_location_name(&HERE.into()), json!({ "status": change }));
+        let params = PatchParams::default();
+        self.locations().patch_status(&name, &params, &Patch::Merge(&status)).await.unwrap();
+    }
+
     /// Writes an annotation as somebody else would.
     pub(crate) async fn annotate(&self, node: &str, key: &str, value: Option<&str>) {
         let patch = json!({ "metadata": { "annotations": { key: value } } });
