@@ -31,6 +31,7 @@ mod publish;
 mod reign;
 mod stopwatch;
 mod transitions;
+mod unreadable;
 
 use reign::Reign;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::unreadable;
 use crate::act::leader::progress;
 use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, MovePhase, MoveRecord, RelayReport, SlimNode,
@@ -79,7 +80,11 @@ impl Intake {
             intents.insert(object.spec.location.clone(), object.spec.intent());
         }
         for node in self.read.values() {
-            intents.entry(node.location.clone()).or_default().read_node(node);
+            let intent = intents.entry(node.location.clone()).or_default();
+            intent.read_node(node);
+            if let Some(object) = self.nodes.get(&node.name.0) {
+                intent.complaints.extend(unreadable::complaints(object, node));
+            }
         }
         let before = std::mem::replace(&mut self.intents, intents);
         let differing =
