@@ -48,16 +48,17 @@ const OWN: [Line; 8] = [
 ];
 
 /// What a leader carries.
-const CARRIED: [Line; 6] = [
+const CARRIED: [Line; 7] = [
     line(("fresh flows/s", |node| node.bytes.fresh.packets as f64 / node.seconds, 2), [""; 2]),
-    line(("relayed, B/s", |node| node.rate(node.bytes.relayed), 0), [""; 2]),
+    line(("relayed, B/s", |node| node.rate(node.bytes.relayed), 0), ["≤ 3040", ""]),
+    line(("the same, GB/month", |node| node.month(node.bytes.relayed), 2), ["≤ 8", ""]),
     line(
         ("the same on the WAN, in WireGuard, GB/month", |node| node.month(wan(node)), 2),
         ["≤ 4.2", ""],
     ),
     line(
         ("on WAN and overlay together, GB/month", |node| node.month(wan(node)) + inside(node), 2),
-        ["≤ 8", ""],
+        [""; 2],
     ),
     line(("all probes on the WAN, its own too, B/s", |n| n.rate(n.bytes.wan), 0), [""; 2]),
     line(("the same, GB/month", |node| node.month(node.bytes.wan), 2), [""; 2]),
