@@ -22,9 +22,11 @@ use super::traffic::{Carrier, Fresh, Pair};
 use crate::evidence::kilo::{Change, leader_of, members, promotion};
 use crate::evidence::{Location, NodeName};
 
+mod callers;
 mod sight;
 mod table;
 
+use callers::Callers;
 use sight::Sight;
 
 /// The annotation that makes a leader.
@@ -91,6 +93,15 @@ pub struct Moved {
     pub flows: Tally,
 }
 
+/// Who speaks while a leader moves: it decides who begins the handshakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speakers {
+    /// The users of all locations, both ways all the time.
+    All,
+    /// One node of each location but the one that moves; nobody answers.
+    OthersOnly,
+}
+
 /// All moves.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Moves {
@@ -98,23 +109,47 @@ pub struct Moves {
     pub version: &'static str,
     /// Locations and nodes in each.
     pub mesh: [usize; 2],
-    /// Every move.
+    /// Every move while all users speak.
     pub moves: Vec<Moved>,
+    /// Every move while only other locations speak, to this one and to each other: there are no
+    /// users who could lose anything.
+    pub one_sided: Vec<Moved>,
 }
 
-/// Builds a mesh and moves leaders by hand so many times; locations take turns.
+/// Builds a mesh and moves leaders by hand so many times, and as often again while only other
+/// locations speak; locations take turns.
 pub async fn make(
     (options, count): (&Options, usize),
     (inside, wan): (Inside, Namespace),
     timeline: &Timeline,
 ) -> Result<(Moves, Mesh), Error> {
     let (mut mesh, _launch, _chronicle) = run::begin(options, inside, wan, timeline).await?;
-    let locations = mesh.network.topology.locations();
+    timeline.now(&format!("{count} moves while all users speak"));
+    let moves = series(&mut mesh, count, Speakers::All, timeline).await?;
+    mesh.traffic.stop();
+    timeline.now(&format!("{count} moves while only other locations speak"));
+    let one_sided = series(&mut mesh, count, Speakers::OthersOnly, timeline).await?;
 
+    let (version, shape) = (env!("CARGO_PKG_VERSION"), [options.locations, options.nodes]);
+    Ok((Moves { version, mesh: shape, moves, one_sided }, mesh))
+}
+
+async fn series(
+    mesh: &mut Mesh,
+    count: usize,
+    speakers: Speakers,
+    timeline: &Timeline,
+) -> Result<Vec<Moved>, Error> {
+    let locations = mesh.network.topology.locations();
     let mut moves = Vec::new();
     for turn in 0..count {
         let location = &locations[(turn + 1) % locations.len()];
-        let Some(moved) = make_one(&mut mesh, location).await? else { continue };
+        let callers = match speakers {
+            Speakers::All => None,
+            Speakers::OthersOnly => Some(Callers::start(mesh, location).await?),
+        };
+        let Some(moved) = make_one(mesh, location).await? else { continue };
+        drop(callers);
         let took = moved.handshakes.map_or_else(
             || format!("no handshakes within {} s", LIMIT.as_secs()),
             |took| format!("all handshakes after {:.3} s", took.as_secs_f64()),
@@ -122,14 +157,11 @@ pub async fn make(
         let (number, place) = (turn + 1, format!("{} → {}", moved.from, moved.to));
         timeline.now(&format!("move {number} of {count}: {place}: {took}"));
         moves.push(moved);
-        mesh.settle().await?;
+        if speakers == Speakers::All {
+            mesh.settle().await?;
+        }
     }
-    let moves = Moves {
-        version: env!("CARGO_PKG_VERSION"),
-        mesh: [options.locations, options.nodes],
-        moves,
-    };
-    Ok((moves, mesh))
+    Ok(moves)
 }
 
 /// Moves the leader of a location to the next node by name, after the last to the first again:
@@ -197,6 +229,9 @@ async fn watch(mesh: &Mesh, mut sight: Sight, (began, location): (Instant, &Loca
 
 /// Tells whether the kept connections between nodes that did not change their part go on.
 fn kept_go_on(mesh: &Mesh, location: &Location) -> bool {
+    if mesh.traffic.is_stopped() {
+        return true;
+    }
     let seen = mesh.traffic.reader().seen();
     let mut kept = seen.kept.iter().filter(|((pair, carrier), kept)| {
         *carrier == Carrier::Tcp && !kept.broken && mesh.location(&pair.from) != Some(location)

@@ -127,6 +127,12 @@ impl Traffic {
         }
     }
 
+    /// Tells whether they have ended.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.tasks.iter().all(AbortHandle::is_finished)
+    }
+
     /// Forgets the fresh flows seen so far.
     pub fn forget(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
