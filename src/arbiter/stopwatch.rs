@@ -145,7 +145,7 @@ impl Timed {
         let mut past = status.moves.iter();
         let past = past.find(|past| self.is(&self.location, &past.incident, &past.to));
         if let Some(millis) = past.and_then(|past| past.took_ms.get(Part::Verify.as_str())) {
-            self.took.entry(Part::Verify).or_insert(Duration::from_millis(*millis));
+            self.took.entry(Part::Verify).or_insert_with(|| Duration::from_millis(*millis));
         }
     }
 

@@ -31,9 +31,11 @@ const ELECTION: Duration = Duration::from_secs(100);
 /// as it takes until a leader that works is trusted.
 const NEVER: Duration = Duration::from_secs(130);
 
-/// A fault that is too small for a move is reported within this time, and one that is just large
-/// enough convicted.
+/// A fault that is just large enough for a move is convicted within this time.
 const SMALL: Duration = Duration::from_secs(60);
+
+/// One that is too small for it is reported within this time: two windows of steady probing.
+const FAINT: Duration = Duration::from_secs(120);
 
 /// A leader that dies whole is replaced within this time.
 const DEAD: Duration = Duration::from_secs(5);
@@ -111,7 +113,7 @@ impl Expect {
             until: match tanist {
                 Does::Move if small => Until::Healed(SMALL + cure),
                 Does::Move => Until::Healed(cure),
-                Does::Report => Until::Reported(SMALL + Duration::from_secs(5)),
+                Does::Report => Until::Reported(FAINT + Duration::from_secs(5)),
                 Does::Nothing => Until::Passed(watched(fault, times)),
             },
         }
@@ -227,8 +229,8 @@ fn failures_of_nothing(fault: &Figures) -> Vec<String> {
 
 fn failures_of_report(fault: &Figures) -> Vec<String> {
     let mut failures = failures_of_nothing(fault);
-    if fault.moments.reported.is_none_or(|at| at > SMALL) {
-        failures.push(format!("nothing was reported within {} s", SMALL.as_secs()));
+    if fault.moments.reported.is_none_or(|at| at > FAINT) {
+        failures.push(format!("nothing was reported within {} s", FAINT.as_secs()));
     }
     failures
 }
@@ -288,7 +290,7 @@ impl fmt::Display for Expect {
         f.write_str(match self.tanist {
             Does::Move if self.killed => "moved by the next arbiter",
             Does::Move => "moved",
-            Does::Report => "reported within 60 s, no move",
+            Does::Report => "reported, no move",
             Does::Nothing => "no move",
         })?;
         if let Some(verdict) = self.verdict {

@@ -16,7 +16,7 @@ const TOGETHER: usize = 6;
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// How finely the course of a fault is kept.
-pub const BIN: Duration = Duration::from_millis(500);
+pub const BIN: Duration = Duration::from_millis(200);
 
 /// Whom a flow concerns, seen from the node that is struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

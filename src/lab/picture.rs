@@ -50,6 +50,8 @@ fn panel<'a>(area: &DrawingArea<SVGBackend<'a>, Shift>, fault: &Figures) -> Draw
     chart
         .configure_mesh()
         .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .y_labels(6)
         .x_desc("seconds since the fault")
         .y_desc("% answered")
         .draw()?;
@@ -84,7 +86,7 @@ fn panel<'a>(area: &DrawingArea<SVGBackend<'a>, Shift>, fault: &Figures) -> Draw
 
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::MiddleRight)
         .background_style(WHITE.mix(0.8))
         .draw()
 }

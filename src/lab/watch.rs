@@ -20,6 +20,9 @@ use crate::cluster::objects::MoveOutcome;
 use crate::evidence::{Location, NodeName};
 use crate::lab::faults::Fault;
 
+/// How long service is watched after it is back.
+const AFTERGLOW: Duration = Duration::from_secs(2);
+
 /// How often we look.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -136,9 +139,13 @@ impl<'a> Watch<'a> {
                 Until::Reported(most) => passed >= most || self.reported(),
             };
             if done {
-                return;
+                break;
             }
             sleep(GLANCE).await;
+        }
+        if matches!(until, Until::Healed(_)) {
+            // What is back shall stay back.
+            self.during(sleep(AFTERGLOW)).await;
         }
     }
 

@@ -24,8 +24,11 @@ fn node(name: &str, location: &str) -> Node {
     serde_json::from_value::<SlimNode>(node).unwrap().read(TOPOLOGY_LABEL)
 }
 
-/// One location of `a` and `b`, and `far` elsewhere; windows by their ends, counts and times.
-fn evidence(now: u64, windows: &[(&str, &str, (u32, u32), (u64, u64))]) -> Evidence {
+/// A window by its ends, counts and times.
+type Seen<'a> = (&'a str, &'a str, (u32, u32), (u64, u64));
+
+/// One location of `a` and `b`, and `far` elsewhere, and these windows.
+fn evidence(now: u64, windows: &[Seen<'_>]) -> Evidence {
     let nodes = [("a", "here"), ("b", "here"), ("far", "there")];
     let nodes = nodes.map(|(name, location)| (name.into(), node(name, location)));
     let observations = windows.iter().map(|(from, to, (sent, lost), (oldest, newest))| {

@@ -128,7 +128,7 @@ fn what_did_not_is_told() {
             "written after 6.0 of 5 s",
         ),
         (cured("wan-cut:cloud,edge"), "moved the leader to cloud-2 for nothing"),
-        (nothing("partial:5"), "nothing was reported within 60 s"),
+        (nothing("partial:5"), "nothing was reported within 120 s"),
         (nothing("agent-dead"), "Kilo elected nobody else"),
         (nothing("agent-dead"), "nobody was told"),
         (

@@ -47,11 +47,8 @@ impl Prober {
             return first;
         }
 
-        match second.await.unwrap_or_else(ProbeResult::Unsent) {
-            // Nothing was sent there, so it tells nothing.
-            ProbeResult::Unsent(_) => first,
-            second => second,
-        }
+        // Where nothing was sent, nothing is told.
+        second.await.unwrap_or(first)
     }
 
     /// Opens a connection to a port that is not ours, and resets it. To be refused is an answer.
