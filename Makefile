@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: lab scenarios test fmt clippy docs deny unit explore tools
+.PHONY: lab scenarios test fmt clippy docs deny unit explore tools packages packers manifests
 
 lab: nft
 	$(CARGO) run --release -- lab
@@ -34,6 +34,27 @@ deny: tools
 # `make explore` draws anew each time.
 unit:
 	PROPTEST_RNG_SEED=489 $(CARGO) test
+
+# The packages on a real API server: all that is rendered is accepted, every forbidden write is
+# refused, the documents' commands work.
+packages: servers packers
+	$(CARGO) test --test packages
+
+# What the packages are rendered with.
+packers:
+	@command -v go >/dev/null || { echo "go is missing: install Go 1.26 or later" >&2; exit 1; }
+	[ -x out/tools/helm ] || GOBIN=$(CURDIR)/out/tools go install helm.sh/helm/v3/cmd/helm@v3.22.0
+	[ -x out/tools/kustomize ] || GOBIN=$(CURDIR)/out/tools \
+	  go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.2
+
+# What is written down of the types, and what the chart has a copy of.
+manifests:
+	mkdir -p out
+	{ echo '# Printed by `tanist crds`; `make manifests` renews it.'; \
+	  $(CARGO) run --quiet -- crds; } > out/crds.yaml
+	mv out/crds.yaml deploy/shared/crds.yaml
+	cp deploy/shared/crds.yaml deploy/shared/roles.yaml deploy/shared/policy.yaml \
+	  deploy/base/accounts.yaml deploy/base/rbac.yaml charts/tanist/files/
 
 explore:
 	for n in 1 2 3 4 5 6 7 8 9 10; do $(CARGO) test --lib || exit 1; done

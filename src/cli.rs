@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 mod agent;
 mod arbiter;
 mod crds;
+mod inject;
 mod lab;
 mod replay;
 mod restore;
@@ -34,6 +35,8 @@ enum Command {
     Lab(lab::Lab),
     /// Pauses every location, then puts back the leader annotations that the operator had
     Restore(restore::Restore),
+    /// Puts the sidecar into a Kilo manifest: standard input to standard output
+    Inject(inject::Inject),
     /// Prints the custom resource definitions, for kubectl apply
     Crds,
 }
@@ -58,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(replay) => replay.run(),
         Command::Lab(lab) => lab.run(),
         Command::Restore(restore) => restore.run(),
+        Command::Inject(inject) => inject.run(),
         Command::Crds => crds::run(),
     }
 }

@@ -23,6 +23,7 @@ pub mod config;
 pub mod decide;
 pub mod diagnose;
 pub mod evidence;
+pub mod inject;
 pub mod journal;
 pub mod judge;
 pub mod lab;

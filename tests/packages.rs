@@ -5,8 +5,12 @@
 //! both and runs it. Each check has a server of its own, so it has no harness: one at a time.
 #![expect(clippy::print_stderr, reason = "a test without a harness tells its own results")]
 
+#[path = "packages/chart.rs"]
+mod chart;
 #[path = "packages/cluster.rs"]
 mod cluster;
+#[path = "packages/documents.rs"]
+mod documents;
 #[path = "packages/forbidden.rs"]
 mod forbidden;
 #[path = "packages/overlays.rs"]
@@ -43,6 +47,12 @@ checks! {
     forbidden::policy_keeps_nodes,
     forbidden::policy_keeps_reports,
     rights::rights_suffice,
+    chart::chart_equals_deploy,
+    chart::chart_is_accepted,
+    chart::upgrade_loses_nothing,
+    documents::documents_install_by_kustomize,
+    documents::documents_install_by_helm,
+    documents::documents_install_a_sidecar,
 }
 
 fn main() -> ExitCode {

@@ -102,6 +102,11 @@ impl Server {
         Ok(path)
     }
 
+    /// Returns the folder that goes with the server.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Returns what the server wrote down of each request, as JSON lines.
     pub(crate) fn audit(&self) -> anyhow::Result<Vec<serde_json::Value>> {
         let text = std::fs::read_to_string(self.path("audit.log"))?;
