@@ -16,12 +16,22 @@ use crate::inject::{Wish, inject};
 #[derive(Debug, Args)]
 pub(super) struct Inject {
     /// The image of the container
-    #[arg(long, value_name = "IMAGE", default_value = concat!("tanist:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "IMAGE", value_parser = image,
+          default_value = concat!("tanist:", env!("CARGO_PKG_VERSION")))]
     image: String,
     /// What to do with a verdict: observe, suggest or act
     #[arg(long, value_name = "MODE", default_value = "observe",
           value_parser = ["observe", "suggest", "act"])]
     mode: String,
+}
+
+/// Takes what can be the name of an image, and so stands in YAML as it is.
+fn image(text: &str) -> Result<String, String> {
+    let is_part = |it: char| it.is_ascii_alphanumeric() || "._-/:@".contains(it);
+    let is_name = text.starts_with(|it: char| it.is_ascii_alphanumeric())
+        && text.ends_with(|it: char| it.is_ascii_alphanumeric())
+        && text.chars().all(is_part);
+    if is_name { Ok(text.to_owned()) } else { Err(format!("`{text}` is no name of an image")) }
 }
 
 impl Inject {

@@ -19,7 +19,6 @@ const LOCATION: &str = "/apis/tanist.dev/v1alpha1/meshlocations/cloud-1";
 const NODE: &str = "/api/v1/nodes/a";
 
 /// With its default values the chart renders what the kustomize base holds, object for object.
-#[expect(clippy::unused_async, reason = "a check like the others")]
 pub(crate) async fn chart_equals_deploy() -> anyhow::Result<()> {
     run(Command::new(tool("helm")?).arg("lint").arg("--strict").arg(chart()))?;
     let mut rendered = by_name(render(&["--kube-version", KUBERNETES])?);

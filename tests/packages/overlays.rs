@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::cluster::{apply, kustomize};
 use crate::server::Server;
 
-/// Every folder of `deploy/overlays`, and the sidecar in a Kilo manifest of our own making.
+/// Every folder of `deploy/overlays`, one of them for a cluster without admission policies, and the
+/// sidecar in a Kilo manifest of our own making.
 pub(crate) async fn every_overlay_is_accepted() -> anyhow::Result<()> {
     let server = Server::start().await?;
     let admin = server.admin().await?;
@@ -19,6 +20,12 @@ pub(crate) async fn every_overlay_is_accepted() -> anyhow::Result<()> {
         ensure!(has(&objects, "DaemonSet", "tanist-agent"), "{overlay} has no agents");
         ensure!(has(&objects, "ValidatingAdmissionPolicy", "tanist-nodes"), "{overlay}: no policy");
         apply(&admin, &objects).await?;
+    }
+    let old = kustomize("tests/packages/before-1.30")?;
+    ensure!(has(&old, "DaemonSet", "tanist-agent"), "the old cluster has no agents");
+    for object in &old {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        ensure!(!kind.contains("Admission"), "a policy for a cluster that does not know any");
     }
     apply(&admin, &kustomize("tests/packages/sidecar")?).await
 }
