@@ -62,6 +62,14 @@ pub(crate) async fn chart_is_accepted() -> anyhow::Result<()> {
         old.iter().all(|object| object["kind"] != "ValidatingAdmissionPolicy"),
         "a policy for a cluster that does not know any"
     );
+    let rules = render(&["--kube-version", KUBERNETES, "--set", "prometheusRule.enabled=true"]);
+    if chart().join("files/alerts.yaml").exists() {
+        let rules = by_name(rules?).remove("PrometheusRule/tanist").context("no rules")?;
+        ensure!(rules["spec"]["groups"].is_array(), "{rules}");
+    } else {
+        let said = rules.err().context("rules of nothing")?.to_string();
+        ensure!(said.contains("no files/alerts.yaml"), "{said}");
+    }
     for wrong in ["mode=atc", "agnt.port=1", "agent.port=0", "arbiter.replicas=0"] {
         let refused = render(&["--kube-version", KUBERNETES, "--set", wrong]);
         let said = refused.err().with_context(|| format!("{wrong} is taken"))?.to_string();
