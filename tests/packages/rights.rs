@@ -1,4 +1,5 @@
-//! That the shipped rights suffice: the real programs run under them, and nothing is forbidden.
+//! That the shipped rights suffice: the real programs run and move a leader under them, and nothing
+//! is forbidden.
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
@@ -46,6 +47,16 @@ pub(crate) async fn rights_suffice() -> anyhow::Result<()> {
         items.into_iter().any(|event| event["reportingController"] == "tanist.dev/arbiter")
     })
     .await?;
+    // A pin moves the leader in every mode.
+    let pin = json!({"metadata": {"annotations": {"tanist.dev/pin": "true"}}});
+    let pinned = format!("{NODES}/a");
+    ask(&admin, (Method::PATCH, &pinned), MERGE, &pin).await?.granted()?;
+    awaited(&admin, &pinned, |body| {
+        let annotations = &body["metadata"]["annotations"];
+        annotations["kilo.squat.ai/leader"].is_string()
+            && annotations["tanist.dev/leader-before"] == "absent"
+    })
+    .await?;
     nothing_was_forbidden(&server)
 }
 
@@ -91,7 +102,8 @@ async fn start_arbiter(server: &Server, admin: &Client) -> anyhow::Result<Progra
     let kubeconfig = server.kubeconfig_file("arbiter.kubeconfig", &token)?;
     let [port] = free_ports()?;
     let mut command = tanist("arbiter", port);
-    command.args(["--namespace", "tanist", "--kubeconfig"]).arg(kubeconfig);
+    command.args(["--namespace", "tanist", "--quiet", "1s", "--return-quiet", "1s"]);
+    command.arg("--kubeconfig").arg(kubeconfig);
     Ok(Program(command.spawn().context("cannot run the arbiter")?))
 }
 
