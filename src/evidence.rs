@@ -20,7 +20,8 @@ pub use mesh::{Endpoint, Granularity, Location, Mesh, Node, NodeName, Segment, T
 pub use moment::{Epoch, Moment, UnixTime};
 pub use path::{AddressKind, Direction, Element, Flow, Path};
 pub use report::{
-    Abstention, Hairpin, Heard, LocalCause, LocalFinding, PathReport, Report, WindowReport,
+    Abstention, Hairpin, Heard, HostSettings, LocalCause, LocalFinding, PathReport, Report,
+    WindowReport,
 };
 pub use window::Window;
 

@@ -132,6 +132,21 @@ pub struct LocalFinding {
     pub detail: String,
 }
 
+/// How a node is set, for whom it must suit: no finding by itself. What could not be read is absent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostSettings {
+    /// The largest packet that Kilo's WireGuard device carries; a leader only has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kilo_mtu: Option<u32>,
+    /// The largest packet that the overlay's device carries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay_mtu: Option<u32>,
+    /// Those of the two devices whose reverse-path filter is strict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict_reverse_path: Option<Vec<String>>,
+}
+
 /// Why a node's word does not count at present.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -193,6 +208,9 @@ pub struct Report {
     /// What is wrong on the node itself.
     #[serde(default)]
     pub local: Vec<LocalFinding>,
+    /// How the node is set, where that could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostSettings>,
     /// When its Kilo agent started, Unix seconds, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kilo_started: Option<i64>,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
-use crate::evidence::{LocalCause, LocalFinding};
+use crate::evidence::{HostSettings, LocalCause, LocalFinding};
 use crate::net::{Link, Netlink};
 
 mod counters;
@@ -54,6 +54,8 @@ pub struct HostFacts {
     pub overlay: Option<String>,
     /// Its link-layer address, as `aa:bb:cc:dd:ee:ff`.
     pub overlay_mac: Option<String>,
+    /// How the node is set.
+    pub settings: Option<HostSettings>,
 }
 
 /// Who relays to another location.
@@ -95,6 +97,7 @@ impl Host {
 
         facts.addresses = self.addresses(links.as_deref().unwrap_or_default()).await;
         facts.pod_address = pod_range.and_then(|range| own(&facts.addresses, range, preferred));
+        facts.settings = links.as_deref().map(|links| self.settings(links, overlay.as_ref()));
         facts.overlay_mac = overlay.as_ref().and_then(|link| link.address).map(mac);
         facts.local.extend(links.and_then(|_known| self.missing(overlay.as_ref())));
         facts.overlay = overlay.map(|link| link.name);
@@ -152,6 +155,20 @@ impl Host {
             addresses.extend(of_link.into_iter().map(|net| IpAddr::from(net.addr())));
         }
         addresses
+    }
+
+    /// The kernel takes the stricter of a device's own switch and that for all.
+    fn settings(&self, links: &[Link], overlay: Option<&Link>) -> HostSettings {
+        let kilo = links.iter().find(|link| link.name == self.devices.kilo);
+        let filter = |device: &str| self.number(&format!("sys/net/ipv4/conf/{device}/rp_filter"));
+        let all = filter("all");
+        let strict = |link: &&Link| all.max(filter(&link.name)) == Some(1);
+        let devices = [kilo, overlay].into_iter().flatten().filter(strict);
+        HostSettings {
+            kilo_mtu: kilo.map(|link| link.mtu),
+            overlay_mtu: overlay.map(|link| link.mtu),
+            strict_reverse_path: all.map(|_| devices.map(|link| link.name.clone()).collect()),
+        }
     }
 
     fn conntrack(&self) -> Option<LocalFinding> {

@@ -352,6 +352,7 @@ impl<H: Hands> Engine<H> {
             hairpins: self.schedule.report_hairpins(now),
             heard: self.name(heard.unwrap_or_default()),
             local: sight.findings.iter().cloned().chain(unbound).collect(),
+            host: sight.host.settings.clone(),
             kilo_started: sight.agent.started,
             kilo_nodes: sight.agent.nodes,
         };

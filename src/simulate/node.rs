@@ -149,6 +149,7 @@ impl SimNode {
             heard: self.report_heard(now),
             local: local.into_iter().collect(),
             kilo_started: Some(epoch.unix(self.kilo_started).seconds()),
+            host: None,
             kilo_nodes: view.kilo_nodes,
         }
     }
