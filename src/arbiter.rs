@@ -26,6 +26,7 @@ mod actor;
 mod clock;
 mod conditions;
 mod handicap;
+mod incidents;
 mod intake;
 mod publish;
 mod reign;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{Subject, agree};
+use super::incidents;
 use super::stopwatch::Stopwatch;
-use crate::cluster::objects::{HeirStatus, MeshLocationStatus, Served};
-use crate::decide::{Health, Heir, LocationPlan, Memory};
+use crate::cluster::objects::{HeirStatus, MeshLocationStatus, RequestAnswer, Served};
+use crate::decide::{Answer, Health, Heir, LocationPlan, Memory};
 use crate::evidence::{Assignment, Epoch, Location, Moment, UnixTime};
 
 /// How often a status is written for its wording alone.
@@ -52,6 +53,8 @@ impl Composition<'_> {
             plan: Some(self.assignment.clone()),
             inquest: plan.inquest,
             look: self.look.clone(),
+            incidents: incidents::after(&before.incidents, plan, self.subject.now),
+            answered: plan.answered.as_ref().map(answer).or_else(|| before.answered.clone()),
             memory: serde_json::to_value(self.memory).ok(),
             moves: self.stopwatch.timed(self.location, &before.moves),
             conditions: self.subject.conditions(&before.conditions),
@@ -105,6 +108,10 @@ fn heir(heir: &Heir) -> HeirStatus {
         passed: heir.passed().map(|check| check.to_string()).collect(),
         failed: heir.failed.iter().map(|(check, why)| format!("{check}: {why}")).collect(),
     }
+}
+
+fn answer(answer: &Answer) -> RequestAnswer {
+    RequestAnswer { id: answer.id.clone(), answer: answer.answer.clone() }
 }
 
 const fn health(health: Health) -> &'static str {

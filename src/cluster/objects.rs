@@ -17,10 +17,10 @@ mod peer;
 mod report;
 
 pub use location::{
-    HeirStatus, MeshLocation, MeshLocationSpec, MeshLocationStatus, MoveOutcome, MovePhase,
-    MoveRecord, PastMove, RequestAnswer, Served, WrittenBefore,
+    HeirStatus, IncidentEnd, MeshLocation, MeshLocationSpec, MeshLocationStatus, MoveOutcome,
+    MovePhase, MoveRecord, PastIncident, PastMove, RequestAnswer, Served, WrittenBefore,
 };
-pub use node::{NodeSpec, NodeStatus, SlimNode};
+pub use node::{NodeSpec, NodeStatus, SlimNode, unread_annotations};
 pub use peer::{Peer, PeerSpec};
 pub use report::{RelayReport, RelayReportSpec};
 

@@ -136,6 +136,9 @@ pub struct MeshLocationStatus {
     /// The last five moves, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub moves: Vec<PastMove>,
+    /// The last ten incidents, newest first: what a move was wished for, and what became of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<PastIncident>,
     /// What became of the last request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<RequestAnswer>,
@@ -296,6 +299,50 @@ pub struct PastMove {
     /// too, to the proof.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub took_ms: BTreeMap<String, u64>,
+}
+
+/// A conviction of a leader, and what became of it: the record by which an operator judges whether
+/// Tanist may act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PastIncident {
+    /// Its name.
+    pub incident: String,
+    /// Who led.
+    pub leader: NodeName,
+    /// By which facts it was convicted.
+    #[serde(default)]
+    pub because: String,
+    /// When it was convicted.
+    pub began: Time,
+    /// Who would have led, had nothing held the move back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_move: Option<NodeName>,
+    /// What held the move back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// When it ended; absent while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Time>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<IncidentEnd>,
+}
+
+/// How an incident ended.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum IncidentEnd {
+    /// The same leader forwarded again, and nobody had moved anything.
+    Healed,
+    /// Tanist moved the leader.
+    Moved,
+    /// Another node came to lead, and not by Tanist.
+    LedByAnother,
+    /// Another incident followed before anything else was known.
+    Superseded,
 }
 
 /// Describes a value that the API server keeps as it is.

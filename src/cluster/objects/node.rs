@@ -115,6 +115,24 @@ impl Resource for SlimNode {
     }
 }
 
+/// The annotations under our prefix that mean something, by the part behind the slash: three that
+/// people write, two that Tanist writes.
+const OURS: [&str; 5] = ["promotion", "pin", "pause", "leader-before", "fence"];
+
+/// Returns complaints about annotations under our prefix that nobody reads: typing errors, which
+/// would otherwise look like wishes that are not followed.
+#[must_use]
+pub fn unread_annotations(node: &Node) -> Vec<String> {
+    let unread = node.intent.keys().filter(|key| !OURS.contains(&key.as_str()));
+    let complaint = |key: &String| {
+        format!(
+            "annotation tanist.dev/{key} of {} means nothing; there are promotion, pin and pause",
+            node.name
+        )
+    };
+    unread.map(complaint).collect()
+}
+
 /// The prefixes of the annotations that are kept.
 const KEPT: [&str; 3] = ["kilo.squat.ai/", "tanist.dev/", "flannel.alpha.coreos.com/"];
 
