@@ -44,6 +44,7 @@ mod steps;
 mod successor;
 
 pub use error::MoveError;
+pub(crate) use nodes::last_writer;
 pub use nodes::{FENCE, LEADER_BEFORE, was_readded};
 pub use restorer::Restored;
 pub(crate) use restorer::Restorer;

@@ -11,6 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::leader::last_writer;
 use crate::cluster::objects::{MeshLocation, mesh_location_name};
 use crate::evidence::{Location, NodeName};
 use crate::telemetry::Chain;
@@ -34,6 +35,8 @@ pub enum Reason {
     LeaderMoved,
     /// The move was given up; nothing of it is left.
     MoveRefused,
+    /// Somebody put a leader annotation back that Tanist had taken away.
+    AnnotationReadded,
     /// Something that a person should know.
     Attention,
 }
@@ -48,6 +51,7 @@ impl Reason {
             | Self::MoveHeldBack
             | Self::LeaderMoved
             | Self::MoveRefused
+            | Self::AnnotationReadded
             | Self::Attention => EventType::Warning,
         }
     }
@@ -59,6 +63,7 @@ impl Reason {
             | Self::LeaderForwards
             | Self::LocationImpaired
             | Self::LeaderDark
+            | Self::AnnotationReadded
             | Self::Attention => "Judge",
             Self::MovingLeader | Self::MoveHeldBack | Self::LeaderMoved | Self::MoveRefused => {
                 "MoveLeader"
@@ -102,7 +107,8 @@ impl Events {
             Reporter { controller: "tanist.dev/arbiter".into(), instance: Some(instance.into()) };
         let teller = Teller {
             recorder: Recorder::new(client.clone(), reporter),
-            locations: Api::all(client),
+            locations: Api::all(client.clone()),
+            client,
             known: BTreeMap::new(),
         };
         Self { queue, _task: AbortOnDropHandle::new(tokio::spawn(teller.run(waiting))) }
@@ -119,6 +125,7 @@ impl Events {
 struct Teller {
     recorder: Recorder,
     locations: Api<MeshLocation>,
+    client: Client,
     known: BTreeMap<Location, ObjectReference>,
 }
 
@@ -128,7 +135,7 @@ impl Teller {
             let event = Event {
                 type_: telling.reason.type_(),
                 reason: format!("{:?}", telling.reason),
-                note: Some(telling.note.chars().take(LONGEST_NOTE).collect()),
+                note: Some(self.note(&telling).await.chars().take(LONGEST_NOTE).collect()),
                 action: telling.reason.action().to_owned(),
                 secondary: None,
             };
@@ -137,6 +144,17 @@ impl Teller {
             }
             let location = self.location_reference(&telling.location).await;
             self.publish(&event, &location).await;
+        }
+    }
+
+    /// Returns the sentence; where somebody did something, with who did.
+    async fn note(&self, telling: &Telling) -> String {
+        match (telling.reason, &telling.node) {
+            (Reason::AnnotationReadded, Some(node)) => {
+                let manager = last_writer(&self.client, node).await;
+                format!("{} {}", manager.as_deref().unwrap_or("somebody"), telling.note)
+            }
+            _ => telling.note.clone(),
         }
     }
 

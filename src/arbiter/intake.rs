@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::unreadable;
-use crate::act::leader::progress;
+use crate::act::leader::{progress, was_readded};
 use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, MovePhase, MoveRecord, RelayReport, SlimNode,
+    mesh_location_name, unread_annotations,
 };
 use crate::cluster::watch::Objects;
 use crate::decide::{Intent, Memory, Mode};
@@ -21,6 +22,10 @@ pub(super) struct Intake {
     locations: Objects<MeshLocation>,
     read: BTreeMap<NodeName, Node>,
     intents: BTreeMap<Location, Intent>,
+    /// Objects that name a location whose object bears another name.
+    misnamed: BTreeMap<Location, Vec<String>>,
+    /// Nodes whose annotation came back after we took it away, and that nobody was told of yet.
+    readded: Vec<(Location, NodeName)>,
     peers: Option<usize>,
 }
 
@@ -30,6 +35,10 @@ impl Intake {
         let mut inputs = Vec::new();
         for object in changed(&self.nodes, now) {
             let node = object.read(topology_label);
+            let before = self.nodes.get(object.name());
+            if was_readded(object) && !before.is_some_and(|before| was_readded(before)) {
+                self.readded.push((node.location.clone(), node.name.clone()));
+            }
             self.read.insert(node.name.clone(), node.clone());
             inputs.push(Input::Node(Box::new(node)));
         }
@@ -61,10 +70,24 @@ impl Intake {
     pub(super) fn locations(&mut self, now: &Objects<MeshLocation>, epoch: Epoch) -> Vec<Input> {
         let known: BTreeSet<&Location> =
             self.locations.values().map(|object| &object.spec.location).collect();
-        let unknown = now.values().filter(|object| !known.contains(&object.spec.location));
+        let (own, misnamed): (Objects<_>, Objects<_>) = now
+            .iter()
+            .map(|(name, object)| (name.clone(), Arc::clone(object)))
+            .partition(|(name, object)| *name == mesh_location_name(&object.spec.location));
+        let unknown = own.values().filter(|object| !known.contains(&object.spec.location));
         let inputs = unknown.flat_map(|object| remembered(object, epoch)).collect();
-        self.locations.clone_from(now);
+
+        self.locations = own;
+        self.misnamed.clear();
+        for (name, object) in misnamed {
+            self.misnamed.entry(object.spec.location.clone()).or_default().push(name);
+        }
         inputs
+    }
+
+    /// Returns the nodes whose leader annotation somebody put back since this was last asked.
+    pub(super) fn readded(&mut self) -> Vec<(Location, NodeName)> {
+        std::mem::take(&mut self.readded)
     }
 
     /// Returns how many Kilo Peers there are, if that has changed.
@@ -79,12 +102,17 @@ impl Intake {
         for object in self.locations.values() {
             intents.insert(object.spec.location.clone(), object.spec.intent());
         }
+        for (location, names) in &self.misnamed {
+            let complaints = names.iter().map(|name| misnamed(name, location));
+            intents.entry(location.clone()).or_default().complaints.extend(complaints);
+        }
         for node in self.read.values() {
             let intent = intents.entry(node.location.clone()).or_default();
             intent.read_node(node);
             if let Some(object) = self.nodes.get(&node.name.0) {
                 intent.complaints.extend(unreadable::complaints(object, node));
             }
+            intent.complaints.extend(unread_annotations(node));
         }
         let before = std::mem::replace(&mut self.intents, intents);
         let differing =
@@ -114,6 +142,16 @@ fn changed<'a, K>(before: &'a Objects<K>, now: &'a Objects<K>) -> impl Iterator<
     now.iter()
         .filter(|(name, object)| !before.get(*name).is_some_and(|old| Arc::ptr_eq(old, object)))
         .map(|(_, object)| object)
+}
+
+/// What an object says that bears another name than its location's is not heeded: of two that
+/// contradict each other, nobody could tell which one holds.
+fn misnamed(name: &str, location: &Location) -> String {
+    format!(
+        "MeshLocation {name} names location {:?}, whose object is {}; it is not read",
+        location.0,
+        mesh_location_name(location)
+    )
 }
 
 fn gone<K>(before: &Objects<K>, now: &Objects<K>) -> Vec<String> {
@@ -170,22 +208,4 @@ fn is_own_word(object: &RelayReport) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_in_another_nodes_name_is_not_heard() {
-        let report = |name: &str| {
-            let object = serde_json::json!({
-                "metadata": { "name": name },
-                "spec": { "node": "a", "location": "cloud", "version": "0", "incarnation": 1,
-                          "sequence": 1, "writtenMs": 0 },
-            });
-            let object: RelayReport = serde_json::from_value(object).unwrap();
-            (name.to_owned(), Arc::new(object))
-        };
-        let mut intake = Intake::default();
-        let heard = intake.reports(&Objects::from([report("a"), report("b")]));
-        assert_eq!(heard.len(), 1, "{heard:?}");
-    }
-}
+mod tests;

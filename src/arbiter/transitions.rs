@@ -2,7 +2,7 @@
 //! Event for people.
 
 use crate::act::tell::{Events, Reason, Telling};
-use crate::decide::{Health, LocationPlan, Plan, Progress, Wish};
+use crate::decide::{Health, LocationPlan, Mode, Plan, Progress, Rail, Wish};
 use crate::evidence::{Location, NodeName};
 use crate::judge::Judgement;
 
@@ -34,6 +34,20 @@ pub(super) fn acted(location: &Location, progress: &Progress, events: &Events) {
     };
     let (location, node) = (location.clone(), Some(node.clone()));
     events.tell(Telling { reason, location, node, note });
+}
+
+/// Tells that somebody put a leader annotation back that Tanist had taken away; the Event names who.
+pub(super) fn readded(location: Location, node: NodeName, events: &Events) {
+    tracing::warn!(
+        %location, %node,
+        "Somebody put the leader annotation back; it is not taken away again"
+    );
+    let note = format!(
+        "put the leader annotation of {node} back after Tanist had taken it away; Tanist does not \
+         take it away again. To let it: remove it, or {} of the Node",
+        crate::act::leader::LEADER_BEFORE
+    );
+    events.tell(Telling { reason: Reason::AnnotationReadded, location, node: Some(node), note });
 }
 
 /// Returns the Events of one round in one location.
@@ -70,12 +84,24 @@ fn happenings<'a>(
         && was.and_then(|was| was.held.as_ref()).map(std::mem::discriminant)
             != Some(std::mem::discriminant(rail))
     {
-        happened.push((Reason::MoveHeldBack, leader, format!("{rail}; {}", plan.because)));
+        let note =
+            format!("{rail}; {}{}", plan.because, suggestion(rail, plan.would_move.as_ref()));
+        happened.push((Reason::MoveHeldBack, leader, note));
     }
     let complaints = plan.complaints.iter();
     let fresh = complaints.filter(|said| was.is_none_or(|was| !was.complaints.contains(said)));
     happened.extend(fresh.map(|complaint| (Reason::Attention, None, complaint.clone())));
     happened
+}
+
+/// In mode `suggest` it is a person's turn: says what to do.
+fn suggestion(rail: &Rail, heir: Option<&NodeName>) -> String {
+    match (rail, heir) {
+        (Rail::Mode(Mode::Suggest), Some(heir)) => {
+            format!("; to move the leader: tanist move LOCATION --to {heir}")
+        }
+        _ => String::new(),
+    }
 }
 
 fn leader(location: &Location, was: Option<&LocationPlan>, plan: &LocationPlan) {

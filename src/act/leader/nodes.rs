@@ -107,15 +107,20 @@ impl Nodes {
 
     /// Returns who wrote a node's leader annotation last, where the server knows.
     pub(crate) async fn manager(&self, node: &NodeName) -> Option<String> {
-        let api = Api::<Node>::all(self.client.clone());
-        let object = call(format!("read {node}"), api.get(&node.0)).await.ok()?;
-        let path = format!("f:{LEADER}");
-        object.metadata.managed_fields?.into_iter().find_map(|entry| {
-            let fields = entry.fields_v1?.0;
-            fields.get("f:metadata")?.get("f:annotations")?.get(&path)?;
-            entry.manager
-        })
+        last_writer(&self.client, node).await
     }
+}
+
+/// Returns who wrote a node's leader annotation last, where the server knows.
+pub(crate) async fn last_writer(client: &Client, node: &NodeName) -> Option<String> {
+    let api = Api::<Node>::all(client.clone());
+    let object = call(format!("read {node}"), api.get(&node.0)).await.ok()?;
+    let path = format!("f:{LEADER}");
+    object.metadata.managed_fields?.into_iter().find_map(|entry| {
+        let fields = entry.fields_v1?.0;
+        fields.get("f:metadata")?.get("f:annotations")?.get(&path)?;
+        entry.manager
+    })
 }
 
 /// Takes a node that is gone for one that was written: there is nothing left to write.

@@ -1,0 +1,102 @@
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::cluster::objects::MeshLocationSpec;
+use crate::evidence::kilo::key;
+
+fn node(name: &str, location: &str, more: &[(&str, &str)]) -> Arc<SlimNode> {
+    let mut annotations = BTreeMap::from([(key::LOCATION, location)]);
+    annotations.extend(more.iter().copied());
+    let object = json!({ "metadata": { "name": name, "annotations": annotations } });
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+fn nodes(nodes: &[Arc<SlimNode>]) -> Objects<SlimNode> {
+    nodes.iter().map(|node| (node.name().to_owned(), Arc::clone(node))).collect()
+}
+
+fn location(name: &str, location: &str, pause: Option<&str>) -> (String, Arc<MeshLocation>) {
+    let pause = pause.map(str::to_owned);
+    let spec = MeshLocationSpec { location: location.into(), pause, ..MeshLocationSpec::default() };
+    (name.to_owned(), Arc::new(MeshLocation::new(name, spec)))
+}
+
+const EPOCH: Epoch = Epoch(UnixTime(0));
+
+fn intent(inputs: &[Input], location: &str) -> Intent {
+    let of = |input: &Input| {
+        let Input::Intent(at, intent) = input else { return None };
+        (*at == location.into()).then(|| (**intent).clone())
+    };
+    inputs.iter().rev().find_map(of).unwrap_or_default()
+}
+
+#[test]
+fn an_annotation_that_means_nothing_is_complained_of() {
+    let mut intake = Intake::default();
+    let told = [
+        ("tanist.dev/pined", "true"),
+        ("tanist.dev/leader-before", "="),
+        ("tanist.dev/pin", "true"),
+    ];
+    intake.nodes(&nodes(&[node("a1", "a", &told)]), "region");
+    let intent = intent(&intake.intents(), "a");
+    assert_eq!(intent.pins, ["a1".into()]);
+    assert_eq!(
+        intent.complaints,
+        ["annotation tanist.dev/pined of a1 means nothing; there are promotion, pin and pause"]
+    );
+}
+
+#[test]
+fn an_object_under_another_name_is_not_read_and_complained_of() {
+    let own = mesh_location_name(&"a".into());
+    let mut intake = Intake::default();
+    let objects = [location(&own, "a", None), location("mine", "a", Some("work"))].into();
+    intake.locations(&objects, EPOCH);
+    let told = intent(&intake.intents(), "a");
+    assert_eq!(told.pause, None);
+    let complaint =
+        format!("MeshLocation mine names location \"a\", whose object is {own}; it is not read");
+    assert_eq!(told.complaints, [complaint]);
+    assert_eq!(intake.object(&"a".into()).unwrap().metadata.name, Some(own.clone()));
+
+    intake.locations(&[location(&own, "a", Some("work"))].into(), EPOCH);
+    let told = intent(&intake.intents(), "a");
+    assert_eq!((told.pause.as_deref(), told.complaints), (Some("work"), vec![]));
+}
+
+#[test]
+fn an_annotation_that_came_back_is_told_once() {
+    let taken = [("tanist.dev/leader-before", "=true")];
+    let back = [("tanist.dev/leader-before", "=true"), (key::LEADER, "true")];
+    let mut intake = Intake::default();
+    let mut look = |more: &[(&str, &str)]| {
+        intake.nodes(&nodes(&[node("a1", "a", more)]), "region");
+        intake.readded()
+    };
+    let told = vec![("a".into(), NodeName::from("a1"))];
+    assert_eq!(look(&taken), []);
+    assert_eq!(look(&back), told);
+    assert_eq!(look(&back), []);
+    assert_eq!(look(&taken), []);
+    assert_eq!(look(&back), told, "it came back again");
+}
+
+#[test]
+fn a_report_in_another_nodes_name_is_not_heard() {
+    let report = |name: &str| {
+        let object = serde_json::json!({
+            "metadata": { "name": name },
+            "spec": { "node": "a", "location": "cloud", "version": "0", "incarnation": 1,
+                      "sequence": 1, "writtenMs": 0 },
+        });
+        let object: RelayReport = serde_json::from_value(object).unwrap();
+        (name.to_owned(), Arc::new(object))
+    };
+    let mut intake = Intake::default();
+    let heard = intake.reports(&Objects::from([report("a"), report("b")]));
+    assert_eq!(heard.len(), 1, "{heard:?}");
+}
