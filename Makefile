@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: lab scenarios test fmt clippy docs deny unit explore tools packages packers manifests
+.PHONY: lab scenarios test fmt clippy docs deny unit alerts explore tools packages packers manifests
 
 lab: nft
 	$(CARGO) run --release -- lab
@@ -15,7 +15,7 @@ scenarios: nft
 	$(CARGO) build --release
 	./target/release/tanist lab --scenarios=$(NAME)
 
-test: nft fmt clippy docs deny unit
+test: nft fmt clippy docs deny unit alerts
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -56,6 +56,13 @@ manifests:
 	cp deploy/shared/crds.yaml deploy/shared/roles.yaml deploy/shared/policy.yaml \
 	  deploy/base/accounts.yaml deploy/base/rbac.yaml charts/tanist/files/
 
+# Alert rules, unit tests that make each fire and not fire, and what a process shows: by promtool.
+alerts: promtool
+	promtool check rules charts/tanist/files/alerts.yaml
+	promtool test rules tests/alerts/alerts.yaml
+	$(CARGO) run --quiet -- metrics --exposition > target/exposition
+	promtool check metrics < target/exposition
+
 explore:
 	for n in 1 2 3 4 5 6 7 8 9 10; do $(CARGO) test --lib || exit 1; done
 
@@ -68,3 +75,10 @@ nft:
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	       && apt-get update -qq && apt-get install -y -qq nftables; } \
 	  || { echo "nft is missing: install the package nftables" >&2; exit 1; }
+
+.PHONY: promtool
+promtool:
+	@command -v promtool >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; } \
+	  || { echo "promtool is missing: install the package prometheus" >&2; exit 1; }

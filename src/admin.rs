@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -137,9 +137,16 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+/// Whoever asks for OpenMetrics gets it, as Prometheus does; anybody else the older text format.
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], admin.metrics.text())
+    const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    if accepted.is_some_and(|accepted| accepted.contains("application/openmetrics-text")) {
+        ([(header::CONTENT_TYPE, OPEN_METRICS)], admin.metrics.text())
+    } else {
+        ([(header::CONTENT_TYPE, CLASSIC)], admin.metrics.classic_text())
+    }
 }
 
 fn lock(state: &Mutex<Shown>) -> MutexGuard<'_, Shown> {

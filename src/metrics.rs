@@ -8,7 +8,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 mod arbiter;
+mod classic;
 mod observe;
+pub mod page;
 
 pub use arbiter::{ArbiterMetrics, Leading, Part};
 pub use observe::ObserveMetrics;
@@ -36,6 +38,21 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry());
         text
+    }
+
+    /// Returns all metrics in the older text format, for whoever does not ask for OpenMetrics.
+    #[must_use]
+    pub fn classic_text(&self) -> String {
+        classic::of(&self.text())
+    }
+
+    /// Returns metrics in which every series that there can be is there once, for the documentation.
+    #[must_use]
+    pub fn specimen() -> Self {
+        let metrics = Self::default();
+        metrics.register(ArbiterMetrics::register).show_all_labels();
+        metrics.register(ObserveMetrics::register).show_all_labels();
+        metrics
     }
 
     fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {

@@ -4,8 +4,15 @@ use tower::ServiceExt as _;
 
 use super::*;
 
+/// What Prometheus asks for.
+const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.4";
+
 async fn page(admin: &Admin, path: &str) -> (u16, String) {
-    let request = Request::get(path).body(Body::empty()).unwrap();
+    page_as(admin, path, OPEN_METRICS).await
+}
+
+async fn page_as(admin: &Admin, path: &str, accepted: &str) -> (u16, String) {
+    let request = Request::get(path).header(header::ACCEPT, accepted).body(Body::empty()).unwrap();
     let answer = admin.clone().pages().oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
     let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
@@ -47,4 +54,14 @@ async fn metrics_are_served_with_their_prefix() {
     assert_eq!(status, 200);
     assert!(text.contains("tanist_sidecar_bursts_total{kind=\"first-loss\"} 1\n"), "{text}");
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn whoever_does_not_ask_for_open_metrics_gets_the_older_format() {
+    let admin = Admin::default();
+    let observe = admin.metrics.register(crate::metrics::ObserveMetrics::register);
+    observe.burst(None);
+    let (_, text) = page_as(&admin, "/metrics", "*/*").await;
+    assert!(text.contains("# TYPE tanist_sidecar_bursts_total counter\n"), "{text}");
+    assert!(!text.contains("# EOF"));
 }

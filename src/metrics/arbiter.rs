@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::decide::{Cause, Health, LocationPlan, Plan, Progress, Rail, Wish};
-use crate::diagnose::Finding;
+use crate::diagnose::{Class, Finding};
 use crate::evidence::Location;
 
 /// From a small mesh's round to one that would delay a verdict.
@@ -35,6 +35,9 @@ pub enum Part {
 }
 
 impl Part {
+    /// All, in their order.
+    const ALL: [Self; 5] = [Self::Detect, Self::Decide, Self::Write, Self::Converge, Self::Verify];
+
     /// Returns the part as labels and objects carry it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -150,6 +153,41 @@ impl ArbiterMetrics {
         self.move_parts.get_or_create(&label).observe(took.as_secs_f64());
     }
 
+    /// Makes every series that there can be, for one location.
+    pub(super) fn show_all_labels(&self) {
+        let location = || "LOCATION".to_owned();
+        for health in HEALTHS {
+            let labels = HealthLabels { location: location(), health: name(health) };
+            self.health.get_or_create(&labels).set(0);
+        }
+        for by in ["now", "best"] {
+            self.served.get_or_create(&ServedLabels { location: location(), by }).set(0);
+        }
+        for class in CLASSES {
+            self.findings.get_or_create(&ClassLabel { class: class.as_str() }).set(0);
+        }
+        for part in Part::ALL {
+            drop(self.move_parts.get_or_create(&PartLabel { part: part.as_str() }));
+        }
+        self.heirs.get_or_create(&LocationLabel { location: location() }).set(0);
+        self.begin_counting(&Location(location()));
+    }
+
+    /// Makes a location's counters before anything is counted: one that appears as 1 has not grown
+    /// in the eyes of whoever asks for its increase.
+    fn begin_counting(&self, location: &Location) {
+        for each in CAUSES {
+            let labels = CauseLabels { location: location.0.clone(), cause: cause(each) };
+            self.moves.get_or_create(&labels).inc_by(0);
+        }
+        for rail in RAILS {
+            let labels = RailLabels { location: location.0.clone(), rail };
+            self.would_have_moved.get_or_create(&labels).inc_by(0);
+        }
+        self.convictions.get_or_create(&label(location)).inc_by(0);
+        self.refused.get_or_create(&label(location)).inc_by(0);
+    }
+
     /// Notes whether this process holds the lease. One that does not knows nothing of the mesh.
     pub fn hold(&self, leading: Leading) {
         self.leading.set(i64::from(leading == Leading::Yes));
@@ -170,6 +208,9 @@ impl ArbiterMetrics {
         }
         for (location, plan) in &after.locations {
             self.state(location, plan);
+            if !before.locations.contains_key(location) {
+                self.begin_counting(location);
+            }
             self.change(location, before.locations.get(location), plan);
         }
     }
@@ -182,7 +223,7 @@ impl ArbiterMetrics {
     }
 
     fn state(&self, location: &Location, plan: &LocationPlan) {
-        for health in [Health::Forwards, Health::Unclear, Health::Impaired, Health::Dark] {
+        for health in HEALTHS {
             let labels = HealthLabels { location: location.0.clone(), health: name(health) };
             self.health.get_or_create(&labels).set(i64::from(plan.health == health));
         }
@@ -224,6 +265,45 @@ pub enum Leading {
     No,
 }
 
+const HEALTHS: [Health; 4] = [Health::Forwards, Health::Unclear, Health::Impaired, Health::Dark];
+
+const CAUSES: [Cause; 5] =
+    [Cause::Verdict, Cause::Relapse, Cause::Request, Cause::Pin, Cause::Revert];
+
+const CLASSES: [Class; 14] = [
+    Class::NewFlowBlackhole,
+    Class::ForwardingDead,
+    Class::Partial,
+    Class::OneWay,
+    Class::MtuBlackHole,
+    Class::ProbeBlocked,
+    Class::Tunnel,
+    Class::Uplink,
+    Class::Host,
+    Class::Overlay,
+    Class::OverlayPair,
+    Class::NeverWorked,
+    Class::Storm,
+    Class::Unclear,
+];
+
+/// What [`rail`] may return.
+const RAILS: [&str; 13] = [
+    "paused",
+    "granularity",
+    "one-ready",
+    "api-return",
+    "storm",
+    "pinned",
+    "no-heir",
+    "no-gain",
+    "mode",
+    "kilo-peers",
+    "another-move",
+    "resting",
+    "budget",
+];
+
 fn label(location: &Location) -> LocationLabel {
     LocationLabel { location: location.0.clone() }
 }
@@ -262,5 +342,32 @@ const fn rail(rail: &Rail) -> &'static str {
         Rail::AnotherMove(_) => "another-move",
         Rail::Resting { .. } => "resting",
         Rail::Budget(_) => "budget",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::Mode;
+    use crate::evidence::{Granularity, Moment};
+
+    #[test]
+    fn every_rail_is_among_those_documented() {
+        let rails = [
+            Rail::Paused(String::new()),
+            Rail::Granularity(Granularity::Full),
+            Rail::OneReady,
+            Rail::ApiReturn,
+            Rail::Storm,
+            Rail::Pinned,
+            Rail::NoHeir,
+            Rail::NoGain { gain: 0, need: 1 },
+            Rail::Mode(Mode::Observe),
+            Rail::KiloPeers,
+            Rail::AnotherMove("a".into()),
+            Rail::Resting { until: Moment::START },
+            Rail::Budget(3),
+        ];
+        assert_eq!(rails.each_ref().map(rail), RAILS);
     }
 }

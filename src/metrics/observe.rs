@@ -88,6 +88,11 @@ impl ObserveMetrics {
             handshake_age: Gauge::default(),
         };
         new.enter(registry.sub_registry_with_prefix("sidecar"));
+        // One that first appears as 1 has not grown in the eyes of whoever asks for its increase.
+        for result in ["written", "failed"] {
+            new.reports.get_or_create(&ResultLabel { result }).inc_by(0);
+        }
+        new.responder(&Counts::default());
         new
     }
 
@@ -125,19 +130,43 @@ impl ObserveMetrics {
         );
     }
 
+    /// Makes every series that there can be.
+    pub(super) fn show_all_labels(&self) {
+        for each in FLOWS {
+            let flow = flow(each);
+            drop(self.round_trips.get_or_create(&FlowLabel { flow }));
+            for purpose in PURPOSES {
+                for result in RESULTS {
+                    self.probes.get_or_create(&ProbeLabels { flow, purpose, result }).inc_by(0);
+                }
+            }
+        }
+        self.burst(None);
+        self.burst(Some(1));
+        self.paths(std::iter::empty());
+        self.abstaining(None);
+        self.findings(&[]);
+        self.reported(0);
+        self.unreported();
+        self.responder(&Counts::default());
+        self.tunnels(Some(&[]));
+    }
+
     /// Counts one probe.
     pub fn probed(&self, shot: &Shot, outcome: Outcome) {
         let flow = flow(shot.path.flow);
+        let [answered, lost, late, unsent] = RESULTS;
         let result = match outcome {
-            Outcome::Answered { .. } => "answered",
-            Outcome::Lost => "lost",
-            Outcome::Late { .. } => "late",
-            Outcome::Unsent => "unsent",
+            Outcome::Answered { .. } => answered,
+            Outcome::Lost => lost,
+            Outcome::Late { .. } => late,
+            Outcome::Unsent => unsent,
         };
+        let [steady, burst, nudge] = PURPOSES;
         let purpose = match shot.purpose {
-            Purpose::Steady => "steady",
-            Purpose::Burst(_) => "burst",
-            Purpose::Nudge => "nudge",
+            Purpose::Steady => steady,
+            Purpose::Burst(_) => burst,
+            Purpose::Nudge => nudge,
         };
         self.probes.get_or_create(&ProbeLabels { flow, purpose, result }).inc();
         if let Outcome::Answered { round_trip } | Outcome::Late { round_trip } = outcome {
@@ -225,6 +254,20 @@ impl ObserveMetrics {
         self.handshake_age.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 }
+
+const RESULTS: [&str; 4] = ["answered", "lost", "late", "unsent"];
+
+const PURPOSES: [&str; 3] = ["steady", "burst", "nudge"];
+
+const FLOWS: [Flow; 7] = [
+    Flow::NewUdp,
+    Flow::NewTcp,
+    Flow::Ping,
+    Flow::KeptUdp,
+    Flow::KeptTcp,
+    Flow::Large,
+    Flow::Control,
+];
 
 const CAUSES: [LocalCause; 9] = [
     LocalCause::ConntrackFull,
