@@ -6,4 +6,4 @@ pub mod lease;
 pub mod objects;
 pub mod watch;
 
-pub use connect::{Clients, ConnectError, connect};
+pub use connect::{Clients, ConnectError, as_person, connect};

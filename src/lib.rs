@@ -30,6 +30,7 @@ pub mod lab;
 pub mod metrics;
 pub mod net;
 pub mod observe;
+pub mod operator;
 pub mod sidecar;
 pub mod simulate;
 pub mod telemetry;

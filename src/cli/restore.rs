@@ -1,32 +1,29 @@
 //! `tanist restore`: puts back the leader annotations that the operator had, without an arbiter.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
 
+use super::access::Access;
+use super::output::{EXITS, Exit};
 use super::{block_on, say};
-use crate::evidence::kilo::TOPOLOGY_LABEL;
-use crate::{act, cluster, telemetry};
+use crate::{act, telemetry};
 
 /// Pauses every location, then puts back the leader annotations that the operator had.
 #[derive(Debug, Args)]
+#[command(after_help = EXITS)]
 pub(super) struct Restore {
-    /// The kubeconfig to use; without it, the environment's
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// The Node label that Kilo takes a location from
-    #[arg(long, env = "TANIST_TOPOLOGY_LABEL", value_name = "LABEL", default_value = TOPOLOGY_LABEL)]
-    topology_label: String,
+    #[command(flatten)]
+    access: Access,
 }
 
 impl Restore {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::start(telemetry::DEFAULT_FILTER)?;
         block_on(async move {
-            let clients = cluster::connect(self.kubeconfig.as_deref()).await?;
-            let restored = act::restore::restore(clients.api, &self.topology_label)
+            let client = self.access.client().await?;
+            let restored = act::restore::restore(client, &self.access.topology_label)
                 .await
                 .context("not all annotations are back; the command may be repeated")?;
             for node in &restored {
@@ -36,7 +33,7 @@ impl Restore {
                 }
             }
             say(&format!("{} nodes put back; all locations are paused", restored.len()));
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done.into())
         })
     }
 }

@@ -75,6 +75,40 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Clients, ConnectError>
     })
 }
 
+/// A person's patience, over a slow line.
+const PERSON: Duration = Duration::from_secs(10);
+
+/// Makes a client with a person's credentials: a kubeconfig, or those that kubectl would use, in
+/// the given context or the current one.
+///
+/// # Errors
+/// If the credentials cannot be read or used.
+pub async fn as_person(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<Client, ConnectError> {
+    let options =
+        KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| ConnectError::Kubeconfig { path, source }
+    };
+    let mut config = match (kubeconfig, context) {
+        (Some(path), _) => {
+            let read = Kubeconfig::read_from(path).map_err(failed(path))?;
+            Config::from_custom_kubeconfig(read, &options).await.map_err(failed(path))?
+        }
+        (None, Some(_)) => {
+            let usual = Path::new("of KUBECONFIG or ~/.kube/config");
+            Config::from_kubeconfig(&options).await.map_err(failed(usual))?
+        }
+        (None, None) => Config::infer().await.map_err(ConnectError::Infer)?,
+    };
+    config.default_retry = false;
+    config.connect_timeout = Some(PERSON);
+    Client::try_from(config).map_err(ConnectError::Client)
+}
+
 async fn from_file(path: &Path) -> Result<Config, ConnectError> {
     let failed = |source| ConnectError::Kubeconfig { path: path.display().to_string(), source };
     let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
