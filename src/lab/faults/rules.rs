@@ -49,25 +49,21 @@ impl Fault {
             Self::ProbesDropped | Self::PortBlocked => {
                 vec![("input", "meta l4proto { tcp, udp } th dport 1108 counter drop".to_owned())]
             }
+            // Dropped where they arrive: a sender must not learn of it, as none on a WAN does, and
+            // what is sent to others in the same call must not be lost with it.
             Self::WanCut(one, other) => {
                 let far = addresses(far(place, one, other), topology);
-                vec![
-                    ("output", format!("ip daddr {{ {far} }} counter drop")),
-                    ("input", format!("ip saddr {{ {far} }} counter drop")),
-                ]
+                vec![("input", format!("ip saddr {{ {far} }} counter drop"))]
             }
-            Self::OneWayBetween(from, to) => {
-                let far = addresses(far(place, from, to), topology);
-                if place.location == *to {
-                    vec![("input", format!("ip saddr {{ {far} }} counter drop"))]
-                } else {
-                    vec![("output", format!("ip daddr {{ {far} }} counter drop"))]
-                }
+            Self::OneWayBetween(from, to) if place.location == *to => {
+                let far = addresses(from, topology);
+                vec![("input", format!("ip saddr {{ {far} }} counter drop"))]
             }
+            Self::OneWayBetween(..) => return None,
             Self::MtuBetween(largest, one, other) => {
                 let far = addresses(far(place, one, other), topology);
-                let large = format!("ip daddr {{ {far} }} meta length > {largest} counter drop");
-                vec![("output", large)]
+                let large = format!("ip saddr {{ {far} }} meta length > {largest} counter drop");
+                vec![("input", large)]
             }
             Self::ForwardOff
             | Self::NodeDead
