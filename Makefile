@@ -3,7 +3,11 @@
 
 CARGO ?= cargo
 
-.PHONY: lab scenarios test fmt clippy docs deny unit alerts explore tools packages packers manifests
+# More arguments for the lab's scenarios, for example `--kube-apiserver PATH --etcd PATH`.
+LAB_ARGS ?=
+
+.PHONY: lab scenarios servers conformance test fmt clippy docs deny unit alerts explore tools \
+  packages packers manifests
 
 lab: nft
 	$(CARGO) run --release -- lab
@@ -13,7 +17,16 @@ lab: nft
 # one that the next can end. One table at the end; `NAME=api` runs those with that in their name.
 scenarios: nft
 	$(CARGO) build --release
-	./target/release/tanist lab --scenarios=$(NAME)
+	./target/release/tanist lab --scenarios=$(NAME) $(LAB_ARGS)
+
+# The real API server and etcd, from their Go modules, into out/servers (or $$SERVERS).
+servers:
+	tools/servers
+
+# What the embedded API server is held to, asked of the real one.
+conformance:
+	$(CARGO) test --test apiserver --no-run
+	tools/with-servers $(CARGO) test --test apiserver
 
 test: nft fmt clippy docs deny unit alerts
 

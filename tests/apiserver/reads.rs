@@ -103,6 +103,30 @@ async fn field_selectors_select() {
 }
 
 #[tokio::test]
+async fn custom_resources_are_selected_like_others() {
+    let cluster = cluster().await;
+    let path = cluster.define("chosens").await;
+    for (name, side) in [("left", "l"), ("right", "r")] {
+        let mut object = custom("chosens", name, &json!({"place": "edge"}));
+        object["metadata"]["labels"] = json!({"side": side});
+        cluster.post(&path, &object).await.expect(201);
+    }
+
+    for query in ["labelSelector=side=r", "fieldSelector=metadata.name=right"] {
+        let list = cluster.get(&format!("{path}?{query}")).await.expect(200);
+        assert_eq!(names(&list), ["right"], "{query}");
+    }
+    let bad = cluster.get(&format!("{path}?fieldSelector=spec.place=edge")).await;
+    bad.refused(400, "BadRequest");
+}
+
+#[tokio::test]
+async fn a_page_that_was_never_given_is_refused() {
+    let cluster = cluster().await;
+    cluster.get(&format!("{NODES}?limit=1&continue=nonsense")).await.refused(400, "BadRequest");
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let cluster = cluster().await;
     let path = cluster.define("pages").await;

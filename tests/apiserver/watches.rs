@@ -108,6 +108,36 @@ async fn a_watch_ends_in_time() {
 }
 
 #[tokio::test]
+async fn a_watch_that_hears_nothing_is_told_how_far_it_came() {
+    let cluster = cluster().await;
+    let since = revision(&cluster.node("marking").await);
+    let elsewhere = revision(&cluster.node("marked").await);
+
+    // A real server marks two seconds before the end.
+    let url = format!(
+        "{NODES}?watch=true&resourceVersion={since}&timeoutSeconds=3&allowWatchBookmarks=true\
+                       &fieldSelector=metadata.name=nobody"
+    );
+    let events = watch(&cluster, &url, |_| false).await;
+    assert!(kinds(&events).iter().all(|kind| *kind == "BOOKMARK"), "{events:?}");
+    let last = events.last().unwrap();
+    assert!(revision(&last["object"]) >= elsewhere, "{last}");
+    assert_eq!(last["object"]["kind"], "Node");
+}
+
+#[tokio::test]
+async fn a_revision_that_is_forgotten_is_gone() {
+    let cluster = cluster().await;
+
+    let events = watch(&cluster, &format!("{NODES}?watch=true&resourceVersion=1"), |_| false).await;
+    assert_eq!(kinds(&events), ["ERROR"]);
+    let status = &events[0]["object"];
+    assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")));
+    let message = status["message"].as_str().unwrap();
+    assert!(message.starts_with("too old resource version: 1 ("), "{message}");
+}
+
+#[tokio::test]
 async fn initial_events_end_with_a_bookmark() {
     let cluster = cluster().await;
     let made = cluster.node("initial").await;
