@@ -6,10 +6,12 @@
 
 use tokio::task::AbortHandle;
 
+pub use changes::LinkChanges;
 pub use link::{Link, Vxlan};
 pub use route::{Hop, Lookup, Route};
 pub use rule::Rule;
 
+mod changes;
 mod link;
 mod route;
 mod rule;

@@ -22,10 +22,13 @@ use gotatun::x25519::{PublicKey, StaticSecret};
 use ipnet::IpNet;
 
 use crate::evidence::kilo::topology::{Peer, Tunnel};
-use crate::net::{self, Netlink};
+use crate::net::{self, LinkChanges, Netlink};
 
 /// How long WireGuard waits for an answer to a handshake before it tries again.
 pub const RETRY: Duration = Duration::from_secs(5);
+
+/// How often we look whether a device that came up without peers has got some.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What the protocol adds to [`RETRY`] at random, at most.
 const JITTER: Duration = Duration::from_millis(333);
@@ -77,6 +80,17 @@ pub struct PeerState {
     pub received: u64,
     /// Bytes sent to it.
     pub sent: u64,
+}
+
+/// How far a device follows its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coupling {
+    /// The link is down, the device suspended.
+    Down,
+    /// The link is up, but there is nobody to talk to yet.
+    Idle,
+    /// The link is up and the socket open.
+    Open,
 }
 
 /// One WireGuard interface in the network namespace where it was made. It is gone when dropped.
@@ -170,6 +184,52 @@ impl Wireguard {
     pub async fn down(&self) -> Result<(), Error> {
         self.device.suspend().await;
         Ok(self.netlink.set_down(&self.name).await?)
+    }
+
+    /// Couples the device to its link for ever: for an agent that knows only the link and the control
+    /// socket, as Kilo's own does, which is used to the kernel's WireGuard.
+    pub async fn follow_link(&self) -> Result<(), Error> {
+        let mut changes = LinkChanges::open()?;
+        let mut coupling = Coupling::Down;
+        if self.netlink.link(&self.name).await?.up {
+            coupling = self.come_up().await?;
+        }
+
+        loop {
+            let change = tokio::select! {
+                change = changes.next() => change,
+                () = tokio::time::sleep(LOOK), if coupling == Coupling::Idle => {
+                    coupling = self.come_up().await?;
+                    continue;
+                }
+            };
+            let Some(link) = change else { return Ok(()) };
+            if link.name == self.name {
+                coupling = self.follow(coupling, link.up).await?;
+            }
+        }
+    }
+
+    async fn follow(&self, coupling: Coupling, up: bool) -> Result<Coupling, Error> {
+        match (coupling, up) {
+            (Coupling::Down, true) => self.come_up().await,
+            (Coupling::Idle | Coupling::Open, false) => {
+                self.device.suspend().await;
+                Ok(Coupling::Down)
+            }
+            (same, _) => Ok(same),
+        }
+    }
+
+    /// Begins anew with every peer. A device without peers opens no socket, not even when peers come
+    /// by its control socket later.
+    async fn come_up(&self) -> Result<Coupling, Error> {
+        let alone = self.device.read(async |device| device.peers().await.is_empty()).await;
+        if alone {
+            return Ok(Coupling::Idle);
+        }
+        self.device.resume().await.map_err(self.failed("resume"))?;
+        Ok(Coupling::Open)
     }
 
     fn peer(&self, key: [u8; 32], wish: &Peer) -> device::Peer {

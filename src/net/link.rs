@@ -32,7 +32,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn read(message: &LinkMessage) -> Self {
+    pub(super) fn read(message: &LinkMessage) -> Self {
         let mut link = Self {
             index: message.header.index,
             name: String::new(),
