@@ -1,5 +1,6 @@
 //! A whole mesh on one Linux machine, in namespaces of its own.
 
+pub mod access;
 pub mod apiserver;
 pub mod chronicle;
 pub mod control;
@@ -8,9 +9,12 @@ pub mod expect;
 pub mod faults;
 pub mod figures;
 pub mod firewall;
+pub mod gate;
 pub mod harm;
 pub mod incident;
+pub mod inventory;
 pub mod journals;
+pub mod kg;
 pub mod kilo;
 pub mod mesh;
 pub mod moves;
@@ -19,8 +23,10 @@ pub mod network;
 pub mod picture;
 pub mod readiness;
 pub mod report;
+pub mod rights;
 pub mod run;
 pub mod scenarios;
+pub mod servers;
 pub mod station;
 pub mod timeline;
 pub mod topology;

@@ -1,5 +1,6 @@
 //! `tanist lab`: a mesh on this machine, in namespaces of its own, and what becomes of it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,12 +16,15 @@ use crate::lab::cost;
 use crate::lab::faults::Order;
 use crate::lab::firewall;
 use crate::lab::incident::Step;
+use crate::lab::kg;
 use crate::lab::mesh::Mesh;
 use crate::lab::moves;
 use crate::lab::namespace::{Inside, Namespace, run_again_inside};
 use crate::lab::picture;
 use crate::lab::run::{Options, run};
 use crate::lab::scenarios;
+use crate::lab::servers;
+use crate::lab::station::Programs;
 use crate::lab::timeline::Timeline;
 use crate::telemetry;
 
@@ -77,6 +81,15 @@ pub(super) struct Lab {
     /// table
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     scenarios: Option<String>,
+    /// Runs this API server, with --etcd, instead of the embedded one
+    #[arg(long, value_name = "PATH", requires = "etcd")]
+    kube_apiserver: Option<PathBuf>,
+    /// The store of --kube-apiserver
+    #[arg(long, value_name = "PATH", requires = "kube_apiserver")]
+    etcd: Option<PathBuf>,
+    /// Runs this Kilo agent on the nodes instead of the embedded one
+    #[arg(long, value_name = "PATH", conflicts_with = "fast")]
+    kg: Option<PathBuf>,
     /// More arguments for `tanist agent` on the nodes
     #[arg(last = true, value_name = "ARGUMENT")]
     agent: Vec<String>,
@@ -91,11 +104,16 @@ impl Lab {
         if let Some(name) = &self.scenarios {
             firewall::check()?;
             let program = std::env::current_exe().context("cannot find our own program")?;
-            let passed = block_on(async { Ok(scenarios::run(&program, name, say).await?) })?;
+            let more = self.real_arguments();
+            let labs = (program.as_path(), more.as_slice());
+            let passed = block_on(async { Ok(scenarios::run(labs, name, say).await?) })?;
             return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         let Some(inside) = Inside::take()? else {
             firewall::check()?;
+            if self.kg.is_some() {
+                kg::check()?;
+            }
             return Ok(run_again_inside()?.into());
         };
         // While the API server is away, every client of it would say so several times a second.
@@ -207,7 +225,31 @@ impl Lab {
             program: std::env::current_exe().context("cannot find our own program")?,
             arguments: self.agent.clone(),
             journal: self.journal.clone(),
+            real: self.real()?,
         })
+    }
+
+    /// Returns the arguments that say which real programs to run.
+    fn real_arguments(&self) -> Vec<OsString> {
+        let real = [
+            ("--kube-apiserver", &self.kube_apiserver),
+            ("--etcd", &self.etcd),
+            ("--kg", &self.kg),
+        ];
+        let given = real.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
+        given.flat_map(|(flag, path)| [flag.into(), path.into()]).collect()
+    }
+
+    /// Returns the real programs by their full paths, since some run elsewhere.
+    fn real(&self) -> anyhow::Result<Programs> {
+        let found = |path: &PathBuf| {
+            path.canonicalize().with_context(|| format!("cannot find {}", path.display()))
+        };
+        let servers = self.kube_apiserver.as_ref().zip(self.etcd.as_ref());
+        let servers = servers.map(|(apiserver, etcd)| {
+            anyhow::Ok(servers::Programs { apiserver: found(apiserver)?, etcd: found(etcd)? })
+        });
+        Ok(Programs { servers: servers.transpose()?, kg: self.kg.as_ref().map(found).transpose()? })
     }
 }
 
@@ -218,7 +260,7 @@ fn write(file: &Path, report: &impl Serialize) -> anyhow::Result<()> {
 
 /// Says how to look around in a mesh that is left up.
 fn keep(mesh: &mut Mesh) -> anyhow::Result<()> {
-    let kubeconfig = mesh.control.kubeconfig_outside()?;
+    let kubeconfig = mesh.control.access.kubeconfig_outside()?;
     say("");
     say("The mesh is left up until Ctrl-C. From another terminal:");
     say(&format!("  kubectl --kubeconfig {} get nodes,meshlocations", kubeconfig.display()));

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use kube::Api;
 use tokio::time::sleep;
 
-use super::apiserver;
 use super::faults::{Fault, Usual};
 use super::figures::Struck;
 use super::firewall;
@@ -46,9 +45,9 @@ impl Mesh {
     /// Returns once it is in force, or if it is over by itself, once it is.
     pub async fn strike(&mut self, harm: &Harm, launch: Option<&Launch>) -> Result<(), Error> {
         if let Fault::ApiDown(seconds) = harm.fault {
-            self.control.server.faults().set(apiserver::Fault::Refuse);
+            self.control.refuse();
             sleep(Duration::from_secs(seconds.into()) / self.times).await;
-            self.control.server.faults().lift();
+            self.control.answer();
             return Ok(());
         }
 
@@ -167,7 +166,7 @@ impl Mesh {
                 self.network.plug(place).await?;
                 station.start_kilo().await.map_err(failed)?;
                 if let Some(launch) = launch {
-                    station.start_sidecar(&self.control, launch).await.map_err(failed)?;
+                    station.start_sidecar(launch).await.map_err(failed)?;
                 }
             }
             Fault::AgentDead => station.start_kilo().await.map_err(failed)?,

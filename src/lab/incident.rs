@@ -7,7 +7,6 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::apiserver;
 use super::chronicle::{Happening, What};
 use super::faults::{Fault, Where};
 use super::figures::{Figures, Mover, Struck};
@@ -143,7 +142,7 @@ impl Run<'_> {
         self.timeline.now(&format!("fault {fault} is set{place}"));
         let kill = self.options.kill.filter(|_| mover == Mover::Tanist);
         if kill.is_some() {
-            self.mesh.control.server.faults().set(apiserver::Fault::SlowMoves(SLOWLY));
+            self.mesh.control.slow_moves(SLOWLY);
         }
         watch.during(self.mesh.strike(harm, launch)).await?;
         if is_over(fault) {
@@ -278,7 +277,7 @@ impl Killer<'_> {
         if let Some(holder) = &holder {
             mesh.station(holder)?.kill_sidecar().await;
         }
-        mesh.control.server.faults().lift();
+        mesh.control.answer();
         Ok(holder)
     }
 

@@ -11,7 +11,7 @@ use super::faults::Fault;
 use super::firewall;
 use super::namespace::{self, Inside, Namespace};
 use super::network::{self, Network};
-use super::station::{self, Launch, Station};
+use super::station::{self, Launch, Programs, Station};
 use super::topology::Topology;
 use super::traffic::{Fresh, Traffic};
 use crate::evidence::kilo::leaders;
@@ -102,16 +102,19 @@ impl Mesh {
         topology: Topology,
         wan: Namespace,
         inside: Inside,
-        times: u32,
+        (times, real): (u32, &Programs),
     ) -> Result<Self, Error> {
         let network = Network::build(topology, wan).await?;
-        let control = ControlPlane::start(inside.loopback, &inside.folder).await?;
-        control.register(&network.topology).await?;
+        let (topology, servers) = (&network.topology, real.servers.as_ref());
+        let control =
+            ControlPlane::start(inside.loopback, &inside.folder, topology, servers).await?;
+        control.register(topology).await?;
 
         let mut stations = BTreeMap::new();
         for (name, host) in &network.hosts {
             let failed = |source| Error::Station { node: name.clone(), source };
-            let mut station = Station::new(host.clone(), times).await.map_err(failed)?;
+            let station = Station::new(host.clone(), &control.access, (times, real)).await;
+            let mut station = station.map_err(failed)?;
             station.start_kilo().await.map_err(failed)?;
             stations.insert(name.clone(), station);
         }
@@ -189,7 +192,7 @@ impl Mesh {
     /// Starts the sidecar of a node.
     pub async fn start_sidecar(&mut self, node: &NodeName, launch: &Launch) -> Result<(), Error> {
         let station = self.stations.get_mut(node).ok_or_else(|| Error::NoNode(node.clone()))?;
-        let started = station.start_sidecar(&self.control, launch).await;
+        let started = station.start_sidecar(launch).await;
         started.map_err(|source| Error::Station { node: node.clone(), source })
     }
 

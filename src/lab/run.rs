@@ -18,7 +18,7 @@ use super::mesh::{self, Mesh};
 use super::namespace::{Inside, Namespace};
 use super::readiness::READY;
 use super::report::{self, Report};
-use super::station::{self, Launch};
+use super::station::{self, Launch, Programs};
 use super::timeline::Timeline;
 use super::topology::{self, Topology};
 use super::vigil::{Change, Phase, Vigil};
@@ -126,6 +126,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Where to keep the journal of the arbiter that acted.
     pub journal: Option<PathBuf>,
+    /// Which of the lab's own parts are replaced by the real ones.
+    pub real: Programs,
 }
 
 /// Runs the lab on the WAN's thread, and returns what it has shown and the mesh, still running.
@@ -156,7 +158,7 @@ pub(super) async fn begin(
 ) -> Result<(Mesh, Launch, Chronicle), Error> {
     let topology = Topology::new(options.locations, options.nodes)?;
     let launch = launch(options, &inside)?;
-    let mesh = Mesh::start(topology, wan, inside, options.times).await?;
+    let mesh = Mesh::start(topology, wan, inside, (options.times, &options.real)).await?;
     let nodes = mesh.network.topology.places.len();
     timeline.now(&format!("network, API server and Kilo agents of {nodes} nodes are up"));
     let leaders = mesh.settle().await?;

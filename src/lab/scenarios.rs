@@ -1,6 +1,7 @@
 //! All scenarios in a row, each a lab of its own in its own process, two at a time; and one table
 //! of what came of them.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -68,8 +69,12 @@ pub enum Error {
 }
 
 /// Runs the scenarios with `filter` in their name, tells each as it ends, and then all in a table.
-/// Returns whether every one came out as it should.
-pub async fn run(program: &Path, filter: &str, say: fn(&str)) -> Result<bool, Error> {
+/// Returns whether every one came out as it should. `more` are arguments for each lab.
+pub async fn run(
+    (program, more): (&Path, &[OsString]),
+    filter: &str,
+    say: fn(&str),
+) -> Result<bool, Error> {
     let chosen = SCENARIOS.iter().filter(|(name, _)| name.contains(filter)).collect::<Vec<_>>();
     if chosen.is_empty() {
         return Err(Error::None(filter.to_owned()));
@@ -86,7 +91,7 @@ pub async fn run(program: &Path, filter: &str, say: fn(&str)) -> Result<bool, Er
     let runs = chosen.iter().enumerate().map(|(turn, scenario)| {
         let folder = &folder;
         async move {
-            let outcome = one(program, scenario, folder).await?;
+            let outcome = one((program, more), scenario, folder).await?;
             say(&outcome.line());
             Ok::<_, Error>((turn, outcome))
         }
@@ -104,7 +109,7 @@ pub async fn run(program: &Path, filter: &str, say: fn(&str)) -> Result<bool, Er
 }
 
 async fn one(
-    program: &Path,
+    (program, more): (&Path, &[OsString]),
     (name, arguments): &Scenario,
     folder: &Path,
 ) -> Result<Outcome, Error> {
@@ -125,6 +130,7 @@ async fn one(
         .arg("--journal")
         .arg(of("journal"))
         .args(*arguments)
+        .args(more)
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(error)

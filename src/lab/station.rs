@@ -12,11 +12,14 @@ use tokio::process::{Child, Command};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::control::{self, ControlPlane};
+use super::access::{self, Access, User};
 use super::journals;
+use super::kg;
 use super::kilo::{self, Agent, Timing};
+use super::mesh;
 use super::namespace;
 use super::network::Host;
+use super::servers;
 use super::wireguard::{self, RETRY, Wireguard};
 use crate::telemetry::Chain;
 
@@ -34,7 +37,10 @@ pub enum Error {
     Wireguard(#[from] wireguard::Error),
     /// Its credentials.
     #[error("could not give it credentials")]
-    Control(#[from] control::Error),
+    Access(#[from] access::Error),
+    /// Kilo's own agent.
+    #[error("could not run Kilo's own agent")]
+    Kg(#[from] kg::Error),
     /// Its sidecar's files.
     #[error("could not write {path}", path = path.display())]
     File {
@@ -71,36 +77,58 @@ impl Launch {
     }
 }
 
+/// Programs of the user's that take the place of the lab's own parts.
+#[derive(Debug, Clone, Default)]
+pub struct Programs {
+    /// In place of the embedded API server.
+    pub servers: Option<servers::Programs>,
+    /// In place of the embedded agent.
+    pub kg: Option<PathBuf>,
+}
+
 /// One node and what runs on it.
 pub struct Station {
     /// Its namespaces.
     pub host: Host,
+    access: Access,
     wireguard: Arc<Wireguard>,
     timing: Timing,
-    kilo: Option<Running>,
+    kg: Option<PathBuf>,
+    kilo: Option<Kilo>,
     sidecar: Option<Child>,
     starving: Option<AbortHandle>,
 }
 
 /// A running Kilo agent.
-struct Running {
-    abort: AbortHandle,
-    end: CancellationToken,
-    ended: CancellationToken,
+enum Kilo {
+    /// The lab's own, on the node's thread.
+    Embedded { abort: AbortHandle, end: CancellationToken, ended: CancellationToken },
+    /// The real one, a process.
+    Real(Child),
 }
 
 impl Station {
-    /// Makes the node's WireGuard interface; nothing runs yet. Time runs `times` as fast for Kilo
-    /// and WireGuard.
-    pub async fn new(host: Host, times: u32) -> Result<Self, Error> {
+    /// Makes the node's WireGuard interface; nothing runs yet. Time runs `times` as fast for the
+    /// embedded Kilo and for WireGuard.
+    pub async fn new(
+        host: Host,
+        access: &Access,
+        (times, real): (u32, &Programs),
+    ) -> Result<Self, Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|_| Error::Key)?;
         let retry = RETRY / times;
 
         let made = host.host.run(async move || Wireguard::create(TUNNEL, key, retry).await);
         let wireguard = Arc::new(made.await??);
-        let timing = Timing::faster(times);
-        Ok(Self { host, wireguard, timing, kilo: None, sidecar: None, starving: None })
+        if real.kg.is_some() {
+            kg::prepare(&host, &access.folder, &key).await?;
+            follow_link(&host, Arc::clone(&wireguard)).await?;
+        }
+
+        let (timing, kg, access) = (Timing::faster(times), real.kg.clone(), access.clone());
+        let (kilo, sidecar, starving) = (None, None, None);
+        Ok(Self { host, access, wireguard, timing, kg, kilo, sidecar, starving })
     }
 
     /// Returns its WireGuard interface.
@@ -111,8 +139,25 @@ impl Station {
 
     /// Starts the Kilo agent.
     pub async fn start_kilo(&mut self) -> Result<(), Error> {
+        let started = match &self.kg {
+            Some(program) => self.start_real_kilo(program).await?,
+            None => self.start_embedded_kilo().await?,
+        };
+        self.kilo = Some(started);
+        Ok(())
+    }
+
+    async fn start_real_kilo(&self, program: &Path) -> Result<Kilo, Error> {
+        let kubeconfig = self.access.kubeconfig(&User::Kilo(self.host.place.name.clone()))?;
+        let folder = &self.access.folder;
+        let logs =
+            mesh::logs(folder).map_err(|s| Error::File { path: folder.clone(), source: s })?;
+        Ok(Kilo::Real(kg::start(&self.host, program, &kubeconfig, &logs).await?))
+    }
+
+    async fn start_embedded_kilo(&self) -> Result<Kilo, Error> {
         let place = &self.host.place;
-        let api = control::config(&format!("kilo-{}", place.name)).await?;
+        let api = self.access.config(&User::Kilo(place.name.clone())).await?;
         let addresses = (place.wan().addr(), place.internal());
         let mut agent = Agent::new(place.name.clone(), api, Arc::clone(&self.wireguard), addresses);
         agent.timing = self.timing;
@@ -126,33 +171,47 @@ impl Station {
             }
         };
         let abort = self.host.host.start(run).await?;
-
-        self.kilo = Some(Running { abort, end, ended });
-        Ok(())
+        Ok(Kilo::Embedded { abort, end, ended })
     }
 
     /// Ends the Kilo agent in good order, so that it cleans up.
     pub async fn stop_kilo(&mut self) {
-        if let Some(kilo) = self.kilo.take() {
-            kilo.end.cancel();
-            kilo.ended.cancelled().await;
+        match self.kilo.take() {
+            Some(Kilo::Embedded { end, ended, .. }) => {
+                end.cancel();
+                ended.cancelled().await;
+            }
+            Some(Kilo::Real(process)) => self.end(process, "A Kilo agent had to be killed").await,
+            None => {}
         }
     }
 
     /// Kills the Kilo agent: what it set in the kernel stays.
     pub async fn kill_kilo(&mut self) {
-        if let Some(kilo) = self.kilo.take() {
-            kilo.abort.abort();
-            kilo.ended.cancelled().await;
+        match self.kilo.take() {
+            Some(Kilo::Embedded { abort, ended, .. }) => {
+                abort.abort();
+                ended.cancelled().await;
+            }
+            Some(Kilo::Real(mut process)) => {
+                // It may have ended by itself.
+                let _killed = process.kill().await;
+            }
+            None => {}
+        }
+    }
+
+    /// Tells a process to end, and waits until it has.
+    async fn end(&self, mut process: Child, late: &'static str) {
+        signal(&process, Signal::SIGTERM);
+        let patience = tokio::time::timeout(Duration::from_secs(10), process.wait());
+        if patience.await.is_err() {
+            tracing::warn!(node = %self.host.place.name, "{late}");
         }
     }
 
     /// Starts the sidecar.
-    pub async fn start_sidecar(
-        &mut self,
-        control: &ControlPlane,
-        launch: &Launch,
-    ) -> Result<(), Error> {
+    pub async fn start_sidecar(&mut self, launch: &Launch) -> Result<(), Error> {
         let name = &self.host.place.name;
         let log = launch.logs.join(format!("{name}.log"));
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
@@ -165,7 +224,7 @@ impl Station {
             .args(&launch.arguments)
             .args(["--node-name", &name.0])
             .arg("--kubeconfig")
-            .arg(control.kubeconfig(&format!("tanist-{name}"))?)
+            .arg(self.access.kubeconfig(&User::Tanist(name.clone()))?)
             .args(launch.journal(&name.0))
             .env_clear()
             .envs(["PATH", "RUST_LOG", "RUST_BACKTRACE"].into_iter().filter_map(inherited))
@@ -179,12 +238,8 @@ impl Station {
 
     /// Tells the sidecar to end, and waits until it has.
     pub async fn stop_sidecar(&mut self) {
-        self.signal(Signal::SIGTERM);
-        if let Some(mut sidecar) = self.sidecar.take() {
-            let patience = tokio::time::timeout(Duration::from_secs(10), sidecar.wait());
-            if patience.await.is_err() {
-                tracing::warn!(node = %self.host.place.name, "A sidecar had to be killed");
-            }
+        if let Some(sidecar) = self.sidecar.take() {
+            self.end(sidecar, "A sidecar had to be killed").await;
         }
     }
 
@@ -209,7 +264,7 @@ impl Station {
 
     /// Lets the sidecar run for only 5 of every 100 ms.
     pub fn starve(&mut self) {
-        let Some(pid) = self.sidecar_pid() else { return };
+        let Some(pid) = self.sidecar.as_ref().and_then(pid) else { return };
 
         let starve = async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(100));
@@ -227,20 +282,33 @@ impl Station {
     pub fn feed(&mut self) {
         if let Some(starving) = self.starving.take() {
             starving.abort();
-            self.signal(Signal::SIGCONT);
+            if let Some(sidecar) = &self.sidecar {
+                signal(sidecar, Signal::SIGCONT);
+            }
         }
     }
+}
 
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.sidecar_pid() {
-            // Gone: then there is nobody to be told.
-            let _told = kill(pid, signal);
+/// Keeps the node's WireGuard to its link, which is all that Kilo's own agent sets.
+async fn follow_link(host: &Host, wireguard: Arc<Wireguard>) -> Result<(), Error> {
+    let follow = async move || {
+        if let Err(error) = wireguard.follow_link().await {
+            tracing::error!(error = %Chain(&error), "WireGuard no longer follows its link");
         }
-    }
+    };
+    host.host.start(follow).await?;
+    Ok(())
+}
 
-    fn sidecar_pid(&self) -> Option<Pid> {
-        self.sidecar().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw)
+fn signal(process: &Child, signal: Signal) {
+    if let Some(pid) = pid(process) {
+        // Gone: then there is nobody to be told.
+        let _told = kill(pid, signal);
     }
+}
+
+fn pid(process: &Child) -> Option<Pid> {
+    process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw)
 }
 
 fn inherited(name: &'static str) -> Option<(&'static str, std::ffi::OsString)> {
