@@ -125,11 +125,15 @@ async fn a_watch_that_hears_nothing_is_told_how_far_it_came() {
     assert_eq!(last["object"]["kind"], "Node");
 }
 
+/// A revision before the kind itself was made known: no server can tell what happened since.
 #[tokio::test]
 async fn a_revision_that_is_forgotten_is_gone() {
     let cluster = cluster().await;
+    cluster.node("before").await;
+    let path = cluster.define("forgottens").await;
 
-    let events = watch(&cluster, &format!("{NODES}?watch=true&resourceVersion=1"), |_| false).await;
+    let url = format!("{path}?watch=true&resourceVersion=1&timeoutSeconds=10");
+    let events = watch(&cluster, &url, |_| false).await;
     assert_eq!(kinds(&events), ["ERROR"]);
     let status = &events[0]["object"];
     assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")));
