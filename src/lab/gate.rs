@@ -114,7 +114,7 @@ impl Porter {
             return reset(&near);
         };
         // Watch events are small and must not wait for an acknowledgement.
-        let _best_effort = near.set_nodelay(true).and(far.set_nodelay(true));
+        let _best_effort = near.set_nodelay(true).and_then(|()| far.set_nodelay(true));
 
         tokio::select! {
             // Whichever end failed, the other is told by the close.

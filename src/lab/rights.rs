@@ -1,13 +1,14 @@
-//! What the mesh's processes may do where the API server asks for rights: one manifest, granted
-//! before anything else.
+//! What the mesh's processes may do where the API server asks for rights: the shipped roles, and who
+//! gets them here.
 
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client, ResourceExt as _};
 
-/// Objects of any kinds.
-const MANIFEST: &str = include_str!("rights.yaml");
+/// Objects of any kinds, in the order in which they are applied.
+const MANIFESTS: [&str; 2] =
+    [include_str!("../../deploy/shared/roles.yaml"), include_str!("rights.yaml")];
 
 /// What went wrong with rights.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +53,9 @@ pub async fn grant(client: &Client) -> Result<(), Error> {
 }
 
 fn objects() -> Result<Vec<DynamicObject>, Error> {
-    serde_saphyr::from_multiple(MANIFEST).map_err(|source| Error::Manifest(Box::new(source)))
+    let read = MANIFESTS.into_iter().map(serde_saphyr::from_multiple::<DynamicObject>);
+    let read = read.collect::<Result<Vec<_>, _>>();
+    read.map(|read| read.concat()).map_err(|source| Error::Manifest(Box::new(source)))
 }
 
 fn kind(object: &DynamicObject) -> Result<GroupVersionKind, Error> {
@@ -63,18 +66,24 @@ fn kind(object: &DynamicObject) -> Result<GroupVersionKind, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use kube::ResourceExt;
+
     use super::*;
 
     #[test]
-    fn every_role_is_bound() {
+    fn every_role_is_bound_and_every_binding_has_its_role() {
         let objects = objects().unwrap();
-        let named = |kind: &str| -> Vec<String> {
+        let named = |kind: &str| -> BTreeSet<String> {
             let of_kind = objects.iter().filter(|o| o.types.as_ref().unwrap().kind == kind);
             of_kind.map(ResourceExt::name_any).collect()
         };
 
-        assert_eq!(named("ClusterRole"), ["lab-tanist", "lab-kilo"]);
+        let shipped = ["tanist-agent", "tanist-arbiter", "lab-kilo"].map(str::to_owned);
+        assert_eq!(named("ClusterRole"), BTreeSet::from(shipped));
         assert_eq!(named("ClusterRoleBinding"), named("ClusterRole"));
+        assert_eq!(named("RoleBinding"), named("Role"));
         assert!(objects.iter().all(|object| kind(object).is_ok()));
     }
 }
