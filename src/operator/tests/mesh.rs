@@ -167,6 +167,7 @@ pub(in crate::operator) fn record(phase: MovePhase) -> MoveRecord {
         started_ms: NOW.0 - 1_000,
         written_ms: None,
         nodes: Vec::new(),
+        wish: None,
         reverting: None,
     }
 }
