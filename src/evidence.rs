@@ -40,8 +40,6 @@ pub struct Evidence {
     pub hairpins: Vec<HairpinSeen>,
     /// Whose word it is, and whether it counts.
     pub reporters: BTreeMap<NodeName, Reporter>,
-    /// The node that whoever judges runs on, where it runs on one of the mesh.
-    pub judge: Option<NodeName>,
 }
 
 /// Who leads a location.

@@ -43,8 +43,6 @@ pub enum Input {
     KiloPeers(usize),
     /// The mode of locations that do not say.
     Mode(Mode),
-    /// The node that this arbiter runs on.
-    Arbiter(NodeName),
 }
 
 /// What one round came to.
@@ -110,7 +108,6 @@ impl Judge {
             Input::Api(api) => self.api = api,
             Input::KiloPeers(count) => self.kilo_peers = count,
             Input::Mode(mode) => self.mode = mode,
-            Input::Arbiter(node) => self.gathered.judge_from(node),
         }
     }
 
@@ -157,7 +154,6 @@ impl Judge {
 
         [Input::Mode(self.mode), Input::Api(self.api), Input::KiloPeers(self.kilo_peers)]
             .into_iter()
-            .chain(gathered.judge().cloned().map(Input::Arbiter))
             .chain(nodes)
             .chain(leaders)
             .chain(memories)

@@ -93,9 +93,6 @@ impl<'a> Reign<'a> {
     /// Looks, judges and acts, for ever; whoever runs it drops it when the lease is lost.
     pub(super) async fn rule(mut self) {
         self.take(Input::Mode(self.config.mode));
-        if let Some(node) = &self.config.node {
-            self.take(Input::Arbiter(node.as_str().into()));
-        }
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

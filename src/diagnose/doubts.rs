@@ -16,13 +16,10 @@ pub(super) fn doubt(
     thresholds: &Thresholds,
 ) -> Option<Doubt> {
     let of_class = rules::doubt_of(class);
+    let few = (case.witnesses().len() < thresholds.witnesses).then_some(Doubt::TooFewWitnesses);
     let leader = evidence.leaders.get(location).and_then(|led| led.leader.as_ref());
     let blamed = leader
         .filter(|leader| case.part.candidates.iter().all(|element| element.implicates(leader)));
-    // Whoever judges on the accused node itself would see the same if only that were cut off.
-    let partial = evidence.judge.as_ref().filter(|judge| blamed == Some(judge));
-    let witnesses = case.witnesses().into_iter().filter(|node| Some(node) != partial).count();
-    let few = (witnesses < thresholds.witnesses).then_some(Doubt::TooFewWitnesses);
 
     let riddle = of_class.filter(|doubt| *doubt == Doubt::SeveralExplanations);
     riddle.or(few).or(of_class).or_else(|| {

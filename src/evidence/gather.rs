@@ -24,7 +24,6 @@ pub struct Gathered {
     reports: BTreeMap<NodeName, Received>,
     /// Nodes that came, went, or came back with another key or address since the last refresh.
     redefined: BTreeSet<NodeName>,
-    judge: Option<NodeName>,
 }
 
 /// A report and when it arrived.
@@ -46,13 +45,7 @@ impl Gathered {
             leaders: BTreeMap::new(),
             reports: BTreeMap::new(),
             redefined: BTreeSet::new(),
-            judge: None,
         }
-    }
-
-    /// Takes the node that whoever judges runs on.
-    pub fn judge_from(&mut self, node: NodeName) {
-        self.judge = Some(node);
     }
 
     /// Takes a Node as it is now.
@@ -118,12 +111,6 @@ impl Gathered {
         self.reports.insert(report.node.clone(), Received { report, at, skew: None });
     }
 
-    /// Returns the node that whoever judges runs on.
-    #[must_use]
-    pub const fn judge(&self) -> Option<&NodeName> {
-        self.judge.as_ref()
-    }
-
     /// Returns the present Nodes.
     #[must_use]
     pub const fn mesh(&self) -> &Mesh {
@@ -148,7 +135,6 @@ impl Gathered {
             now,
             mesh: self.mesh.clone(),
             leaders: self.leaders.clone(),
-            judge: self.judge.clone(),
             ..Evidence::default()
         };
         for (node, received) in &self.reports {

@@ -119,20 +119,6 @@ fn abstaining_nodes_are_no_witnesses() {
     assert!(matches!(about_a(&evidence), Verdict::Unclear(_)), "{:?}", about_a(&evidence));
 }
 
-/// What the judge's own node lost says as much of the node as of the leader that it is.
-#[test]
-fn the_judge_is_no_witness_against_the_node_it_runs_on() {
-    for (judge, convicted) in [(None, true), (Some("c1"), true), (Some("a0"), false)] {
-        let (_, mut evidence) = Scenario::new(&[3, 3, 3], Fault::UplinkDead, 0.0, 1).evidence();
-        evidence.observations.retain(|seen| {
-            seen.window.lost == 0 || ["a0", "b0"].contains(&seen.path.from.0.as_str())
-        });
-        evidence.judge = judge.map(NodeName::from);
-        let verdict = about_a(&evidence);
-        assert_eq!(matches!(verdict, Verdict::Dark(_)), convicted, "{judge:?}: {verdict:?}");
-    }
-}
-
 /// From inside alone it might be the whole outside that is dark.
 #[test]
 fn somebody_outside_must_see_it() {

@@ -192,7 +192,7 @@ impl Scenario {
         let reporters = mesh.nodes.keys().map(|name| (name.clone(), self.reporter())).collect();
         let now = self.now;
         let evidence =
-            Evidence { now, mesh, leaders, observations, reporters, ..Evidence::default() };
+            Evidence { now, mesh, leaders, observations, hairpins: Vec::new(), reporters };
         (self, evidence)
     }
 
