@@ -107,24 +107,6 @@ async fn a_watch_ends_in_time() {
     assert_eq!(events, Vec::<Value>::new());
 }
 
-#[tokio::test]
-async fn a_watch_that_hears_nothing_is_told_how_far_it_came() {
-    let cluster = cluster().await;
-    let since = revision(&cluster.node("marking").await);
-    let elsewhere = revision(&cluster.node("marked").await);
-
-    // A real server marks two seconds before the end.
-    let url = format!(
-        "{NODES}?watch=true&resourceVersion={since}&timeoutSeconds=3&allowWatchBookmarks=true\
-                       &fieldSelector=metadata.name=nobody"
-    );
-    let events = watch(&cluster, &url, |_| false).await;
-    assert!(kinds(&events).iter().all(|kind| *kind == "BOOKMARK"), "{events:?}");
-    let last = events.last().unwrap();
-    assert!(revision(&last["object"]) >= elsewhere, "{last}");
-    assert_eq!(last["object"]["kind"], "Node");
-}
-
 /// A revision before the kind itself was made known: no server can tell what happened since.
 #[tokio::test]
 async fn a_revision_that_is_forgotten_is_gone() {
