@@ -10,11 +10,11 @@ const HEAD: &str = "# Metrics
 
 <!-- Made by `tanist metrics`; a test compares it. -->
 
-Every process serves these on its admin port (`1109`) under `/metrics`: OpenMetrics to whoever asks
-for it, as Prometheus does, else the older text format, which `promtool check metrics` reads. Labels
-have the values that stand here and no others; `location` is Kilo's name of it. Metrics that begin
-with `tanist_sidecar_` are those of one node; the others those of the arbiter, which shows locations
-only while it holds the lease.
+Every process serves these under `/metrics` on its admin port, agents by default on 1109, arbiters as
+shipped on 1110: OpenMetrics to whoever asks for it, as Prometheus does, else the older text format,
+which `promtool check metrics` reads. Labels have the values that stand here and no others;
+`location` is Kilo's name of it. Metrics that begin with `tanist_sidecar_` are those of one node; the
+others those of the arbiter, which shows locations only while it holds the lease.
 
 ";
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::table::table;
 use super::view::View;
+use super::words;
 use crate::evidence::NodeName;
 
 mod access;
@@ -155,10 +156,10 @@ impl Round {
         self.lines.push(Line { level, check, place, seen, expected, advice });
     }
 
-    /// Ends the check; `what` names the things that were looked at.
+    /// Ends the check; `what` names one of the things that were looked at.
     fn end(mut self, what: &str, seen: &str) -> Vec<Line> {
         if self.fine > 0 {
-            let place = format!("{} {what}", self.fine);
+            let place = words::count(self.fine, what);
             self.line(Level::Fine, place, seen.to_owned(), String::new());
             self.lines.rotate_right(1);
         }

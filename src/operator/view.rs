@@ -12,6 +12,7 @@ use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, Peer, RelayReport, SlimNode, mesh_location_name,
 };
 use crate::evidence::{Location, Mesh, Node, NodeName, Report, UnixTime, kilo};
+use crate::telemetry::Chain;
 
 /// Why something could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -26,14 +27,31 @@ pub enum Error {
         what: String,
         /// What it said.
         #[source]
-        source: kube::Error,
+        source: Said,
     },
+}
+
+/// What the API server said, in its own words where it has some.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Said(String);
+
+impl From<kube::Error> for Said {
+    fn from(error: kube::Error) -> Self {
+        if let kube::Error::Api(status) = &error
+            && !status.message.is_empty()
+        {
+            Self(status.message.clone())
+        } else {
+            Self(Chain(&error).to_string())
+        }
+    }
 }
 
 impl Error {
     pub(super) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let what = what.into();
-        move |source| Self::Api { what, source }
+        move |error| Self::Api { what, source: error.into() }
     }
 }
 
@@ -117,11 +135,11 @@ impl View {
             list::<Lease>(client, ListParams::default().fields("metadata.name=tanist")),
         );
         let nodes = nodes.map_err(Error::api("list Nodes"))?;
-        let locations = locations.map_err(|source| {
-            if matches!(&source, kube::Error::Api(status) if status.code == 404) {
+        let locations = locations.map_err(|error| {
+            if matches!(&error, kube::Error::Api(status) if status.code == 404) {
                 Error::NotInstalled
             } else {
-                Error::Api { what: "list MeshLocations".to_owned(), source }
+                Error::api("list MeshLocations")(error)
             }
         })?;
 
@@ -167,7 +185,7 @@ impl View {
             // A kind that is not installed has no objects.
             Err(kube::Error::Api(status)) if status.code == 404 => Some(Vec::new()),
             Err(error) => {
-                self.missing.push(format!("{kind} could not be read: {error}"));
+                self.missing.push(format!("{kind} could not be read: {}", Said::from(error)));
                 None
             }
         }

@@ -32,7 +32,7 @@ fn caller(facts: &Facts) -> Vec<Line> {
         let seen = format!("not known ({}): {why}", what.join(", "));
         round.line(Level::Warning, "you".to_owned(), seen, String::new());
     }
-    round.end("rights", "all there")
+    round.end("right", "all there")
 }
 
 fn accounts(facts: &Facts) -> Vec<Line> {

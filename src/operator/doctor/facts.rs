@@ -14,7 +14,7 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt as _};
 
 use super::super::steer::was_readded;
-use super::super::view::View;
+use super::super::view::{Said, View};
 use crate::act::leader::last_writer;
 use crate::evidence::NodeName;
 
@@ -190,7 +190,7 @@ fn answer(asked: Result<Option<bool>, kube::Error>) -> Answer {
         Err(kube::Error::Api(status)) if status.code == 404 => {
             Answer::Unknown("this server does not answer such questions".to_owned())
         }
-        Err(error) => Answer::Unknown(error.to_string()),
+        Err(error) => Answer::Unknown(Said::from(error).to_string()),
     }
 }
 
@@ -201,7 +201,7 @@ async fn policy(client: &Client) -> Policy {
     let policies: Vec<String> = match policies {
         Ok(list) => list.iter().map(kube::ResourceExt::name_any).collect(),
         Err(kube::Error::Api(status)) if status.code == 404 => return Policy::Unsupported,
-        Err(error) => return Policy::Unknown(error.to_string()),
+        Err(error) => return Policy::Unknown(Said::from(error).to_string()),
     };
     let bound: Vec<_> = bindings
         .map(|list| list.items)

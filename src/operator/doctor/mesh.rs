@@ -98,7 +98,7 @@ fn granularity(view: &View) -> Vec<Line> {
             round.line(Level::Broken, node.name.0.clone(), seen, advice.to_owned());
         }
     }
-    round.end("nodes", "location")
+    round.end("node", "location")
 }
 
 fn heirs(view: &View) -> Vec<Line> {
@@ -121,7 +121,7 @@ fn heirs(view: &View) -> Vec<Line> {
             round.line(Level::Warning, place, format!("none is fit; {why}"), advice);
         }
     }
-    round.end("locations", "a fit heir is known")
+    round.end("location", "a fit heir is known")
 }
 
 /// What the operator said and cannot be understood, or contradicts itself.
@@ -137,7 +137,7 @@ fn intent(view: &View) -> Vec<Line> {
             round.line(Level::Warning, words::place(&location), complaint, advice);
         }
     }
-    round.end("locations", "understood")
+    round.end("location", "understood")
 }
 
 fn complaints(view: &View, location: &Location) -> Vec<String> {

@@ -43,7 +43,7 @@ fn kilo_agents<'v>(view: &View, nodes: impl Iterator<Item = &'v Node>) -> Vec<Li
         let advice = "restart its Kilo pod; if all nodes show this, look at your own clock";
         round.line(Level::Warning, node.name.0.clone(), seen, advice.to_owned());
     }
-    round.end("nodes", "Ready by Kilo's rules")
+    round.end("node", "Ready by Kilo's rules")
 }
 
 fn agents<'v>(view: &View, nodes: impl Iterator<Item = &'v Node>) -> Vec<Line> {
@@ -64,7 +64,7 @@ fn agents<'v>(view: &View, nodes: impl Iterator<Item = &'v Node>) -> Vec<Line> {
             Some(_) => round.fine(),
         }
     }
-    round.end("nodes", &versions(view))
+    round.end("node", &versions(view))
 }
 
 fn versions(view: &View) -> String {
@@ -89,7 +89,7 @@ fn clocks(view: &View, scope: &Scope) -> Vec<Line> {
             round.line(Level::Warning, node.0.clone(), seen, advice.to_owned());
         }
     }
-    round.end("nodes", "right, as far as their reports tell")
+    round.end("node", "right, as far as their reports tell")
 }
 
 fn words_that_count(view: &View, scope: &Scope) -> Vec<Line> {
@@ -104,7 +104,7 @@ fn words_that_count(view: &View, scope: &Scope) -> Vec<Line> {
             }
         }
     }
-    round.end("nodes", "it does")
+    round.end("node", "it does")
 }
 
 fn leaders_seen(view: &View, scope: &Scope) -> Vec<Line> {
@@ -121,7 +121,7 @@ fn leaders_seen(view: &View, scope: &Scope) -> Vec<Line> {
             (Some(_) | None, _) => round.fine(),
         }
     }
-    round.end("nodes", "they do, where that could be seen")
+    round.end("node", "they do, where that could be seen")
 }
 
 fn same_mesh(view: &View) -> Option<Line> {
@@ -159,7 +159,7 @@ fn local(view: &View, scope: &Scope) -> Vec<Line> {
             round.line(Level::Warning, node.0.clone(), found.detail.clone(), advice);
         }
     }
-    round.end("nodes", "ip_forward, conntrack, neighbours, overlay, drops")
+    round.end("node", "ip_forward, conntrack, neighbours, overlay, drops")
 }
 
 pub(super) const fn advice(cause: LocalCause) -> &'static str {
@@ -203,7 +203,7 @@ fn mtus(view: &View, scope: &Scope) -> Vec<Line> {
             }
         }
     }
-    round.end("devices", "the same")
+    round.end("device", "the same")
 }
 
 /// Returns the commonest; of several, the greatest.
@@ -226,7 +226,7 @@ fn host(view: &View, scope: &Scope) -> Vec<Line> {
             }
         }
     }
-    round.end("nodes", "not strict")
+    round.end("node", "not strict")
 }
 
 fn reports<'v>(view: &'v View, scope: &Scope) -> impl Iterator<Item = (&'v NodeName, &'v Told)> {

@@ -47,7 +47,7 @@ pub(super) fn examine(view: &View, port: u16, scope: &Scope) -> Vec<Line> {
         let (seen, advice) = fault.words(view, port, to, &from);
         round.line(Level::Broken, to.0.clone(), seen, advice);
     }
-    round.end("directions", "answered")
+    round.end("direction", "answered")
 }
 
 /// What keeps probes from being answered.

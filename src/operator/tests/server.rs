@@ -67,7 +67,9 @@ async fn what_is_not_there_is_said_and_not_guessed() {
     let bed = Bed::with(&["a*", "b"]).await;
     let steering = Steering::new(bed.client.clone());
     let error = steering.pin(&"nobody".into()).await.expect_err("there is no such node");
-    assert_eq!(error.to_string(), "pin the Node nobody".replace("pin", "cannot pin"));
+    assert_eq!(error.to_string(), "cannot pin the Node nobody");
+    let said = std::error::Error::source(&error).map(ToString::to_string);
+    assert_eq!(said.as_deref(), Some("nodes \"nobody\" not found"));
 
     // This server knows neither accounts nor policies nor reviews.
     let view = read(&bed).await;
