@@ -23,10 +23,30 @@ pub(super) struct Call {
 
 /// Returns the move that a person calls for, if it can be made now.
 pub(super) fn call(standing: &mut Standing, heirs: &[Heir], view: &View<'_>) -> Option<Call> {
+    contradict(standing, view);
     if !can_move(standing, view) {
         return None;
     }
     pin(standing, heirs, view).or_else(|| request(standing, heirs, view))
+}
+
+/// Turns a request down that the operator's own standing wishes contradict: kept, it would be
+/// carried out when nobody thinks of it any more.
+fn contradict(standing: &mut Standing, view: &View<'_>) {
+    let Some(request) = &view.intent.request else { return };
+    if is_answered(standing, request) {
+        return;
+    }
+    let pinned = view.intent.pins.first().filter(|pin| Some(*pin) != request.to.as_ref());
+    if let Some(why) = &view.intent.pause {
+        answer(standing, request, format!("refused, the location is paused: {why}"));
+    } else if let Some(pinned) = pinned.filter(|_| pin_complaint(view).is_none()) {
+        answer(standing, request, format!("refused, {pinned} is pinned"));
+    }
+}
+
+fn is_answered(standing: &Standing, request: &MoveRequest) -> bool {
+    standing.memory.answered.as_ref().is_some_and(|last| last.id == request.id)
 }
 
 /// What even a person's wish waits for.
@@ -87,7 +107,7 @@ pub(super) fn pin_complaint(view: &View<'_>) -> Option<String> {
 
 fn request(standing: &mut Standing, heirs: &[Heir], view: &View<'_>) -> Option<Call> {
     let request = view.intent.request.as_ref()?;
-    if standing.memory.answered.as_ref().is_some_and(|last| last.id == request.id) {
+    if is_answered(standing, request) {
         return None;
     }
     if request.to.is_some() && request.to == view.leadership.leader {

@@ -258,6 +258,8 @@ impl Standing {
             Proof::Better | Proof::Lacking if in_time => (Word::Unclear, None),
             Proof::Better => (Word::Sound, None),
             Proof::Lacking if view.mesh.api_returns => (self.given_up(), None),
+            // Who pauses the location wants it as it was, and no further move.
+            Proof::Lacking if view.intent.pause.is_some() => (Word::Incurable, None),
             Proof::Lacking => match choose(others, moving.served_before, need) {
                 Some(next) => (Word::Curable, Some(next)),
                 None => (Word::Incurable, None),

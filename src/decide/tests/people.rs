@@ -81,3 +81,32 @@ fn unknown_values_read_as_the_cautious_ones_with_a_complaint() {
     assert!(intent.pause.is_some());
     assert_eq!(intent.complaints.len(), 3, "{:?}", intent.complaints);
 }
+
+#[test]
+fn a_request_that_a_pin_or_a_pause_contradicts_is_turned_down_at_once() {
+    type Wish = fn(&mut Intent);
+    let table: [(Wish, &str); 2] = [
+        (|intent| intent.pins = vec!["a3".into()], "refused, a3 is pinned"),
+        (|intent| intent.pause = Some("work".into()), "refused, the location is paused: work"),
+    ];
+    for (bend, expected) in table {
+        let mut bench = Bench::new();
+        bend(bench.intent("a"));
+        let to = Some("a2".into());
+        bench.intent("a").request =
+            Some(MoveRequest { id: "1".into(), to, by: "somebody".into(), force: false });
+        let answered = of(&bench.at(1), "a").answered.clone();
+        assert_eq!(answered.map(|answered| answered.answer).as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn a_pause_while_a_leader_proves_itself_brings_the_old_one_back() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let plan = decided(&mut bench);
+    bench.obey(&plan, 3);
+    bench.intent("a").pause = Some("work".into());
+    let moving = (4..60).filter_map(|second| wish(&bench.at(second), "a")).last().expect("a move");
+    assert_eq!((moving.to.0.as_str(), moving.cause), ("a1", Cause::Revert));
+}
