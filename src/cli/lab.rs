@@ -117,7 +117,7 @@ impl Lab {
             return Ok(run_again_inside()?.into());
         };
         // While the API server is away, every client of it would say so several times a second.
-        telemetry::start("warn,gotatun=error,kube_client=off")?;
+        telemetry::start("warn,gotatun=error,gotatun::tun=off,kube_client=off")?;
 
         block_on(async move {
             let stop = until_told_to_stop()?;
