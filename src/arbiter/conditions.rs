@@ -154,30 +154,19 @@ const fn reason_of(rail: &Rail) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{Heir, Wish};
-    use crate::evidence::Moment;
+    use crate::decide::Heir;
 
     fn plan() -> LocationPlan {
         LocationPlan {
             leader: Some("a".into()),
-            since: Moment::START,
             health: Health::Forwards,
             because: "well".to_owned(),
-            trust: Default::default(),
-            incident: None,
             heirs: vec![Heir {
                 node: "b".into(),
                 failed: Default::default(),
                 serves: Default::default(),
             }],
-            inquest: 0,
-            wish: Wish::Stay,
-            held: None,
-            would_move: None,
-            served_now: 1,
-            served_best: 1,
-            answered: None,
-            complaints: Vec::new(),
+            ..LocationPlan::default()
         }
     }
 

@@ -93,26 +93,16 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::decide::{Cause, Mode, Move, Rail, Trust};
-    use crate::evidence::{Moment, UnixTime};
+    use crate::decide::{Cause, Mode, Move, Rail};
+    use crate::evidence::UnixTime;
 
     fn plan(leader: &str, health: Health) -> LocationPlan {
         LocationPlan {
             leader: Some(leader.into()),
-            since: Moment::START,
             health,
             because: "it drops new flows".to_owned(),
-            trust: Trust::Trusted,
             incident: Some("a-1".to_owned()),
-            heirs: Vec::new(),
-            inquest: 0,
-            wish: Wish::Stay,
-            held: None,
-            would_move: None,
-            served_now: 1,
-            served_best: 3,
-            answered: None,
-            complaints: Vec::new(),
+            ..LocationPlan::default()
         }
     }
 

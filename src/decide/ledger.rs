@@ -89,11 +89,7 @@ impl Standing {
     /// Begins the first move of a verdict, or of a relapse.
     pub(super) fn promote(&mut self, cause: Cause, heir: &Heir, case: &Case, view: &View<'_>) {
         let Some(leader) = view.leadership.leader.clone() else { return };
-        self.memory.quarantine.insert(leader.clone());
-        if cause == Cause::Verdict {
-            self.memory.automatic.push(view.epoch.unix(view.now()));
-            self.memory.rests += 1;
-        }
+        self.memory.count(cause, &leader, view.epoch.unix(view.now()));
         self.begin(Move {
             incident: self.memory.incident.clone().unwrap_or_default(),
             origin: leader.clone(),

@@ -51,6 +51,16 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Counts the first move of an incident: who led is in quarantine, and a move for a verdict
+    /// lengthens the rest and spends from the day's budget.
+    pub(super) fn count(&mut self, cause: Cause, leader: &NodeName, at: UnixTime) {
+        self.quarantine.insert(leader.clone());
+        if cause == Cause::Verdict {
+            self.automatic.push(at);
+            self.rests += 1;
+        }
+    }
+
     /// Takes over a move that is on record though this does not tell of it: its arbiter ended
     /// between writing the one and the other. What the move counts for counts, and the new leader
     /// has to prove itself.
@@ -69,11 +79,7 @@ impl Memory {
             (Cause::Verdict | Cause::Relapse, None) => Attempt::First,
         };
         if matches!(attempt, Attempt::First) {
-            self.quarantine.insert(moving.from.clone());
-            if moving.cause == Cause::Verdict {
-                self.automatic.push(moving.at);
-                self.rests += 1;
-            }
+            self.count(moving.cause, &moving.from, moving.at);
         }
         self.tried.extend(before.map(|before| before.to));
         self.incident = Some(moving.incident.clone());

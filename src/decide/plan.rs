@@ -35,7 +35,7 @@ impl Plan {
 }
 
 /// The wish for one location, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LocationPlan {
     /// Who leads by Kilo's rules.

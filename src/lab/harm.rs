@@ -63,21 +63,19 @@ impl Mesh {
         place: &Place,
         launch: Option<&Launch>,
     ) -> Result<(), Error> {
-        let network = &self.network;
-        let station = self.stations.get_mut(&place.name);
-        let station = station.ok_or_else(|| Error::NoNode(place.name.clone()))?;
-
+        let node = &place.name;
         match fault {
-            Fault::ForwardOff => forwarding(&station.host.host, "0").await?,
+            Fault::ForwardOff => forwarding(&self.station(node)?.host.host, "0").await?,
             Fault::NodeDead | Fault::MemberDead => {
-                network.unplug(place).await?;
+                self.network.unplug(place).await?;
+                let station = self.station(node)?;
                 station.kill_sidecar().await;
                 station.kill_kilo().await;
             }
-            Fault::AgentDead => station.kill_kilo().await,
+            Fault::AgentDead => self.station(node)?.kill_kilo().await,
             Fault::AgentRestart | Fault::Rollout => self.restart_kilo(place).await?,
             Fault::TanistRollout => self.restart_sidecar(place, launch).await?,
-            Fault::CpuStarved => station.starve(),
+            Fault::CpuStarved => self.station(node)?.starve(),
             Fault::NewFlows
             | Fault::VxlanWedge
             | Fault::Partial(_)
@@ -157,20 +155,19 @@ impl Mesh {
         launch: Option<&Launch>,
     ) -> Result<(), Error> {
         let failed = |source: station::Error| Error::Station { node: place.name.clone(), source };
-        let station = self.stations.get_mut(&place.name);
-        let station = station.ok_or_else(|| Error::NoNode(place.name.clone()))?;
-
+        let node = &place.name;
         match fault {
-            Fault::ForwardOff => forwarding(&station.host.host, "1").await?,
+            Fault::ForwardOff => forwarding(&self.station(node)?.host.host, "1").await?,
             Fault::NodeDead | Fault::MemberDead => {
                 self.network.plug(place).await?;
+                let station = self.station(node)?;
                 station.start_kilo().await.map_err(failed)?;
                 if let Some(launch) = launch {
                     station.start_sidecar(launch).await.map_err(failed)?;
                 }
             }
-            Fault::AgentDead => station.start_kilo().await.map_err(failed)?,
-            Fault::CpuStarved => station.feed(),
+            Fault::AgentDead => self.station(node)?.start_kilo().await.map_err(failed)?,
+            Fault::CpuStarved => self.station(node)?.feed(),
             Fault::AgentRestart | Fault::Rollout | Fault::TanistRollout | Fault::ApiDown(_) => {}
             Fault::NewFlows
             | Fault::VxlanWedge

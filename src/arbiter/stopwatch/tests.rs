@@ -3,7 +3,6 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::cluster::objects::SlimNode;
 use crate::cluster::objects::{MoveOutcome, MoveRecord};
-use crate::decide::Trust;
 use crate::evidence::kilo::TOPOLOGY_LABEL;
 use crate::evidence::{AddressKind, Mesh, Node, Path, Window};
 
@@ -58,23 +57,7 @@ fn evidence(now: u64, windows: &[Seen<'_>]) -> Evidence {
 }
 
 fn plan(health: Health, wish: Wish) -> LocationPlan {
-    LocationPlan {
-        leader: Some("a".into()),
-        since: Moment::START,
-        health,
-        because: String::new(),
-        trust: Trust::default(),
-        incident: None,
-        heirs: Vec::new(),
-        inquest: 0,
-        wish,
-        held: None,
-        would_move: None,
-        served_now: 1,
-        served_best: 1,
-        answered: None,
-        complaints: Vec::new(),
-    }
+    LocationPlan { leader: Some("a".into()), health, wish, ..LocationPlan::default() }
 }
 
 fn wish(cause: Cause, decided: u64) -> Wish {
