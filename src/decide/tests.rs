@@ -185,6 +185,24 @@ fn a_leader_that_loses_a_share_must_do_so_for_a_while() {
 }
 
 #[test]
+fn a_conviction_that_waits_is_asked_again_until_it_is_whole_or_over() {
+    let mut bench = Bench::new();
+    bench.mode = Mode::Observe;
+    bench.convict("a1");
+    bench.findings[0].class = crate::diagnose::Class::Partial;
+    let inquests: Vec<u64> = (1..=11).map(|at| of(&bench.at(at), "a").inquest).collect();
+    assert_eq!(inquests, [1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3], "often while it waits, then seldom");
+
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    bench.findings[0].class = crate::diagnose::Class::Partial;
+    let _ = bench.at(1);
+    assert_eq!(of(&bench.at(3), "a").inquest, 2);
+    bench.findings[0].class = crate::diagnose::Class::Host;
+    assert!(wish(&bench.at(3), "a").is_some(), "what is whole need not wait");
+}
+
+#[test]
 fn convictions_that_follow_each_other_closely_are_a_storm() {
     for (apart, moved) in [(9, false), (10, true)] {
         let mut bench = Bench::new();

@@ -310,12 +310,18 @@ impl Standing {
         }
     }
 
-    /// Asks again for as long as it matters: while a new leader proves itself, and ever more
-    /// seldom while one is doubted.
+    /// Asks again for as long as it matters: often while a new leader proves itself or a conviction
+    /// waits out its patience, which it must do on fresh answers, and ever more seldom while a
+    /// leader is doubted.
     fn inquire_again(&mut self, view: &View<'_>) {
         let now = view.now();
         let pause = match self.trust {
             Trust::Trusted | Trust::Resting { .. } => return,
+            Trust::Doubted { dark: Some(dark), .. }
+                if now < dark + view.policy.patience.max(view.policy.patience_if_partial) =>
+            {
+                view.policy.reprobe
+            }
             Trust::Doubted { since, .. } => view.policy.inquest.max(now.since(since) / 4),
             Trust::Proving { .. } if self.written.is_none() => return,
             Trust::Proving { .. } => view.policy.reprobe,
