@@ -23,8 +23,9 @@ pub struct Policy {
     /// How long the answers to an inquest are waited for before it is held again. Three times what
     /// a watch, a burst and a write take on a slow API server.
     pub inquest: Duration,
-    /// How often a new leader's paths are looked at while it proves itself. Convergence takes 0.3 s
-    /// or 5 s; this sees either soon, within the sidecars' limit on bursts.
+    /// How often a new leader's paths are looked at while it proves itself, and a convicted one's
+    /// while its conviction has to last. Convergence takes 0.3 s or 5 s; this sees either soon, and
+    /// before a burst's answers are too old, within the sidecars' limit on bursts.
     pub reprobe: Duration,
     /// How long the actor may take from the wish to the last annotation. The API's own time limit
     /// for a hung write, twice.
