@@ -1,6 +1,8 @@
 //! A whole mesh on one Linux machine, in namespaces of its own.
 
 pub mod access;
+pub mod accounts;
+pub mod admission;
 pub mod apiserver;
 pub mod chronicle;
 pub mod control;
@@ -27,6 +29,7 @@ pub mod rights;
 pub mod run;
 pub mod scenarios;
 pub mod servers;
+pub mod shape;
 pub mod station;
 pub mod timeline;
 pub mod topology;

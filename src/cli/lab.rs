@@ -24,6 +24,7 @@ use crate::lab::picture;
 use crate::lab::run::{Options, run};
 use crate::lab::scenarios;
 use crate::lab::servers;
+use crate::lab::shape::Shape;
 use crate::lab::station::Programs;
 use crate::lab::timeline::Timeline;
 use crate::telemetry;
@@ -87,10 +88,14 @@ pub(super) struct Lab {
     /// The store of --kube-apiserver
     #[arg(long, value_name = "PATH", requires = "kube_apiserver")]
     etcd: Option<PathBuf>,
+    /// How Tanist is installed: agents (an agent on every node, two arbiters) or sidecar (both in
+    /// one process); agents if the API server is real, else sidecar
+    #[arg(long, value_name = "SHAPE")]
+    shape: Option<Shape>,
     /// Runs this Kilo agent on the nodes instead of the embedded one
     #[arg(long, value_name = "PATH", conflicts_with = "fast")]
     kg: Option<PathBuf>,
-    /// More arguments for `tanist agent` on the nodes
+    /// More arguments for Tanist's processes on the nodes
     #[arg(last = true, value_name = "ARGUMENT")]
     agent: Vec<String>,
 }
@@ -104,7 +109,7 @@ impl Lab {
         if let Some(name) = &self.scenarios {
             firewall::check()?;
             let program = std::env::current_exe().context("cannot find our own program")?;
-            let more = self.real_arguments();
+            let more = self.scenario_arguments();
             let labs = (program.as_path(), more.as_slice());
             let passed = block_on(async { Ok(scenarios::run(labs, name, say).await?) })?;
             return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -164,7 +169,7 @@ impl Lab {
             keep(&mut mesh)?;
             std::future::pending::<()>().await;
         }
-        mesh.stop_sidecars().await;
+        mesh.stop_tanist().await;
 
         Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -207,7 +212,7 @@ impl Lab {
             keep(&mut mesh)?;
             std::future::pending::<()>().await;
         }
-        mesh.stop_sidecars().await;
+        mesh.stop_tanist().await;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -226,18 +231,26 @@ impl Lab {
             arguments: self.agent.clone(),
             journal: self.journal.clone(),
             real: self.real()?,
+            shape: self.shape.unwrap_or_else(|| self.usual_shape()),
         })
     }
 
-    /// Returns the arguments that say which real programs to run.
-    fn real_arguments(&self) -> Vec<OsString> {
+    /// Returns the packages' default where their rights are asked for.
+    const fn usual_shape(&self) -> Shape {
+        if self.kube_apiserver.is_some() { Shape::Agents } else { Shape::Sidecar }
+    }
+
+    /// Returns the arguments of each scenario: which real programs to run, and in which shape.
+    fn scenario_arguments(&self) -> Vec<OsString> {
         let real = [
             ("--kube-apiserver", &self.kube_apiserver),
             ("--etcd", &self.etcd),
             ("--kg", &self.kg),
         ];
         let given = real.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
-        given.flat_map(|(flag, path)| [flag.into(), path.into()]).collect()
+        let paths = given.flat_map(|(flag, path)| [flag.into(), path.into()]);
+        let shape = self.shape.map(|shape| ["--shape".into(), shape.to_string().into()]);
+        paths.chain(shape.into_iter().flatten()).collect()
     }
 
     /// Returns the real programs by their full paths, since some run elsewhere.

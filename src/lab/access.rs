@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::shape::Part;
 use super::topology::Topology;
 use crate::evidence::NodeName;
 
@@ -49,26 +50,17 @@ pub enum User {
     Person,
     /// Kilo's agent on a node.
     Kilo(NodeName),
-    /// Tanist's sidecar on a node.
-    Tanist(NodeName),
+    /// A process of Tanist on a node.
+    Tanist(Part, NodeName),
 }
 
 impl User {
-    /// Returns all that a mesh has.
-    #[must_use]
-    pub fn all(topology: &Topology) -> Vec<Self> {
-        let names = topology.places.iter().map(|place| &place.name);
-        let agents = names.flat_map(|n| [Self::Kilo(n.clone()), Self::Tanist(n.clone())]);
-        [Self::Lab, Self::Person].into_iter().chain(agents).collect()
-    }
-
-    /// Returns the group that gives it its rights.
-    const fn group(&self) -> &'static str {
-        match self {
-            Self::Lab | Self::Person => "system:masters",
-            Self::Kilo(_) => "lab:kilo",
-            Self::Tanist(_) => "lab:tanist",
-        }
+    /// Returns all whose tokens are known before the server starts, with the group that gives each
+    /// its rights. Tanist's processes work under accounts, whose tokens the server itself issues.
+    fn known(topology: &Topology) -> Vec<(Self, &'static str)> {
+        let masters = [Self::Lab, Self::Person].map(|user| (user, "system:masters"));
+        let names = topology.places.iter().map(|place| place.name.clone());
+        masters.into_iter().chain(names.map(|name| (Self::Kilo(name), "lab:kilo"))).collect()
     }
 }
 
@@ -78,40 +70,43 @@ impl std::fmt::Display for User {
             Self::Lab => f.write_str("lab"),
             Self::Person => f.write_str("person"),
             Self::Kilo(node) => write!(f, "kilo-{node}"),
-            Self::Tanist(node) => write!(f, "tanist-{node}"),
+            Self::Tanist(part, node) => write!(f, "tanist-{part}-{node}"),
         }
     }
 }
 
 /// What each user shows to be let in.
 #[derive(Debug, Clone)]
-pub struct Tokens(BTreeMap<User, String>);
+pub enum Tokens {
+    /// The users' names, for a server that lets everybody in.
+    Names,
+    /// What nobody can guess, and what the server has issued.
+    Secret(BTreeMap<User, String>),
+}
 
 impl Tokens {
-    /// Returns tokens that are the users' names, for a server that lets everybody in.
-    #[must_use]
-    pub fn names(users: Vec<User>) -> Self {
-        Self(users.into_iter().map(|user| (user.clone(), user.to_string())).collect())
-    }
-
-    /// Draws tokens that nobody can guess.
-    pub fn draw(users: Vec<User>) -> Result<Self, Error> {
-        let draw = |user| {
+    /// Draws tokens for all that are known before the server starts. Returns with them the lines of
+    /// its `--token-auth-file`.
+    pub fn draw(topology: &Topology) -> Result<(Self, String), Error> {
+        let (mut tokens, mut lines) = (BTreeMap::new(), String::new());
+        for (user, group) in User::known(topology) {
             let token = getrandom::u64().and_then(|one| Ok((one, getrandom::u64()?)));
             let (one, two) = token.map_err(|_| Error::Token)?;
-            Ok((user, format!("{one:016x}{two:016x}")))
-        };
-        users.into_iter().map(draw).collect::<Result<_, _>>().map(Self)
+            let token = format!("{one:016x}{two:016x}");
+            // Writing to a text cannot fail.
+            let _written = writeln!(lines, "{token},{user},{user},{group}");
+            tokens.insert(user, token);
+        }
+        Ok((Self::Secret(tokens), lines))
     }
 
-    /// Returns the lines of a `--token-auth-file`.
-    #[must_use]
-    pub fn file(&self) -> String {
-        self.0.iter().fold(String::new(), |mut lines, (user, token)| {
-            // Writing to a text cannot fail.
-            let _written = writeln!(lines, "{token},{user},{user},{}", user.group());
-            lines
-        })
+    fn of(&self, user: &User) -> Result<String, Error> {
+        match self {
+            Self::Names => Ok(user.to_string()),
+            Self::Secret(tokens) => {
+                tokens.get(user).cloned().ok_or_else(|| Error::NoUser(user.clone()))
+            }
+        }
     }
 }
 
@@ -131,9 +126,24 @@ pub struct Access {
 }
 
 impl Access {
+    /// Returns the same access with the token that the server has issued to a user.
+    #[must_use]
+    pub fn with(mut self, user: User, token: String) -> Self {
+        if let Tokens::Secret(tokens) = &mut self.tokens {
+            tokens.insert(user, token);
+        }
+        self
+    }
+
+    /// Returns where the kubeconfig of a process is.
+    #[must_use]
+    pub fn file(&self, user: &User) -> PathBuf {
+        self.folder.join(format!("{user}.kubeconfig"))
+    }
+
     /// Writes a kubeconfig for a process of the mesh, and returns its path.
     pub fn kubeconfig(&self, user: &User) -> Result<PathBuf, Error> {
-        let file = self.folder.join(format!("{user}.kubeconfig"));
+        let file = self.file(user);
         write(&file, &self.text(user, &self.inside)?)?;
         Ok(file)
     }
@@ -161,7 +171,7 @@ impl Access {
     }
 
     fn text(&self, user: &User, server: &str) -> Result<String, Error> {
-        let token = self.tokens.0.get(user).ok_or_else(|| Error::NoUser(user.clone()))?;
+        let token = self.tokens.of(user)?;
         let authority = self
             .authority
             .as_ref()
@@ -200,8 +210,7 @@ mod tests {
     #[test]
     fn every_process_is_a_user_of_its_own() {
         let topology = Topology::new(1, 2).unwrap();
-        let tokens = Tokens::draw(User::all(&topology)).unwrap();
-        let file = tokens.file();
+        let (_, file) = Tokens::draw(&topology).unwrap();
         let lines: Vec<Vec<&str>> = file.lines().map(|line| line.split(',').collect()).collect();
 
         let users: Vec<_> = lines.iter().map(|line| (line[1], line[3])).collect();
@@ -212,32 +221,38 @@ mod tests {
                 ("person", "system:masters"),
                 ("kilo-onprem-1", "lab:kilo"),
                 ("kilo-onprem-2", "lab:kilo"),
-                ("tanist-onprem-1", "lab:tanist"),
-                ("tanist-onprem-2", "lab:tanist"),
             ]
         );
         let mut tokens: Vec<_> = lines.iter().map(|line| line[0]).collect();
         tokens.sort_unstable();
         tokens.dedup();
-        assert_eq!(tokens.len(), 6);
+        assert_eq!(tokens.len(), 4);
         assert!(tokens.iter().all(|token| token.len() == 32));
     }
 
     #[test]
     fn a_kubeconfig_names_server_user_and_certificate() {
-        let tokens = Tokens::names(vec![User::Person]);
-        let text = access(tokens.clone(), Some("PEM")).text(&User::Person, "https://x:1").unwrap();
+        let text = access(Tokens::Names, Some("PEM")).text(&User::Person, "https://x:1").unwrap();
         let read = Kubeconfig::from_yaml(&text).unwrap();
         let cluster = read.clusters[0].cluster.as_ref().unwrap();
 
         assert_eq!(cluster.server.as_deref(), Some("https://x:1"));
         assert_eq!(cluster.certificate_authority_data.as_deref(), Some("UEVN"));
         assert_eq!(read.auth_infos[0].name, "person");
-        let text = access(tokens.clone(), None).text(&User::Person, "http://x:1").unwrap();
+        let text = access(Tokens::Names, None).text(&User::Person, "http://x:1").unwrap();
         let read = Kubeconfig::from_yaml(&text).unwrap();
         assert_eq!(read.clusters[0].cluster.as_ref().unwrap().certificate_authority_data, None);
+    }
 
-        let nobody = access(tokens, None).text(&User::Lab, "http://x:1");
-        assert!(matches!(nobody, Err(Error::NoUser(User::Lab))));
+    #[test]
+    fn a_process_of_tanist_is_let_in_by_what_the_server_issued() {
+        let (tokens, _) = Tokens::draw(&Topology::new(1, 2).unwrap()).unwrap();
+        let agent = User::Tanist(Part::Agent, "onprem-1".into());
+        let before = access(tokens, None);
+
+        let nobody = before.text(&agent, "http://x:1");
+        assert!(matches!(nobody, Err(Error::NoUser(user)) if user == agent));
+        let after = before.with(agent.clone(), "issued".to_owned());
+        assert!(after.text(&agent, "http://x:1").unwrap().contains("token: \"issued\""));
     }
 }

@@ -29,8 +29,8 @@ pub const DARK: &str = "dark";
 /// The verdict by which something is reported that is no reason to move the leader.
 pub const IMPAIRED: &str = "impaired";
 
-/// Where the lease is, and its name.
-const LEASE: (&str, &str) = ("kube-system", "tanist");
+/// The name of the lease, which is in the namespace of the installation.
+const LEASE: &str = "tanist";
 
 /// The reason of Events that a person should act upon.
 const ATTENTION: &str = "Attention";
@@ -135,12 +135,10 @@ impl Chronicle {
     #[must_use]
     pub fn start(client: &Client) -> Self {
         let pages = Arc::<Pages>::default();
-        let (namespace, _) = LEASE;
 
         let nodes = follow(Arc::clone(&pages), Api::all(client.clone()), Pages::node);
         let locations = follow(Arc::clone(&pages), Api::all(client.clone()), Pages::location);
-        let leases = Api::namespaced(client.clone(), namespace);
-        let leases = follow(Arc::clone(&pages), leases, Pages::lease);
+        let leases = follow(Arc::clone(&pages), Api::all(client.clone()), Pages::lease);
         let tellings = follow(Arc::clone(&pages), Api::all(client.clone()), Pages::telling);
         Self { pages, watches: [nodes, locations, leases, tellings] }
     }
@@ -159,7 +157,7 @@ impl Chronicle {
         state.locations.clone()
     }
 
-    /// Returns the node whose sidecar holds the lease.
+    /// Returns the node whose arbiter holds the lease.
     #[must_use]
     pub fn holder(&self) -> Option<NodeName> {
         let state = self.pages.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,7 +232,7 @@ impl Pages {
     }
 
     fn lease(&self, lease: Lease) {
-        if lease.name_any() != LEASE.1 {
+        if lease.name_any() != LEASE {
             return;
         }
         let holder = lease.spec.and_then(|spec| spec.holder_identity);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener as Listener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kube::api::ListParams;
@@ -12,11 +12,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::access::{self, Access, Tokens, User};
+use super::accounts;
+use super::admission;
 use super::apiserver::{Fault, Server};
 use super::gate::Threshold;
 use super::inventory;
 use super::rights;
 use super::servers::{self, Programs, Servers};
+use super::shape::{self, Part, Shape};
 use super::topology::{SERVER, Topology};
 use crate::cluster::objects::SlimNode;
 use crate::evidence::kilo::TOPOLOGY_LABEL;
@@ -46,6 +49,12 @@ pub enum Error {
     /// Rights.
     #[error("could not grant rights")]
     Rights(#[from] rights::Error),
+    /// Accounts.
+    #[error("could not give a process its account")]
+    Accounts(#[from] accounts::Error),
+    /// Admission policies.
+    #[error("an admission policy is not in force")]
+    Admission(#[from] admission::Error),
     /// What is in it from the start.
     #[error(transparent)]
     Inventory(#[from] inventory::Error),
@@ -87,14 +96,13 @@ impl ControlPlane {
         loopback.set_nonblocking(true).map_err(io("use the loopback listener"))?;
         let outside = loopback.local_addr().map_err(io("read the loopback listener's address"))?;
         let loopback = TcpListener::from_std(loopback).map_err(io("use the loopback listener"))?;
-        let users = User::all(topology);
 
         let (answering, tokens) = match real {
             Some(programs) => {
-                let tokens = Tokens::draw(users)?;
-                (start_real(programs, folder, &tokens, loopback).await?, tokens)
+                let (tokens, file) = Tokens::draw(topology)?;
+                (start_real(programs, folder, &file, loopback).await?, tokens)
             }
-            None => (start_embedded(loopback).await?, Tokens::names(users)),
+            None => (start_embedded(loopback).await?, Tokens::Names),
         };
         let (scheme, authority) = match &answering {
             Answering::Embedded { .. } => ("http", None),
@@ -152,13 +160,63 @@ impl ControlPlane {
         }
     }
 
-    /// Puts rights, Tanist's and Kilo's kinds and a Node for each place into the cluster.
-    pub async fn register(&self, topology: &Topology) -> Result<(), Error> {
-        // The embedded server lets everybody do everything.
-        if matches!(self.answering, Answering::Real(_)) {
-            rights::grant(&self.client).await?;
+    /// Puts Tanist's and Kilo's kinds, a Node for each place, and what an installation of Tanist in
+    /// this shape is made of into the cluster; waits until its policies are in force.
+    pub async fn register(&self, topology: &Topology, shape: Shape) -> Result<(), Error> {
+        if matches!(self.answering, Answering::Embedded { .. }) {
+            // It lets everybody do everything, but nobody in a namespace that is not there.
+            rights::apply(&self.client, &[shape::NAMESPACE]).await?;
+            return Ok(inventory::register(&self.client, topology).await?);
         }
-        Ok(inventory::register(&self.client, topology).await?)
+
+        rights::grant(&self.client, shape).await?;
+        inventory::register(&self.client, topology).await?;
+        self.enforce(topology, shape).await
+    }
+
+    /// Waits until every policy of a shape refuses what it is there to refuse.
+    async fn enforce(&self, topology: &Topology, shape: Shape) -> Result<(), Error> {
+        let Some(arbiter) = shape::arbiters(topology, None).into_iter().next() else {
+            return Ok(());
+        };
+        let mover = self.client_of(&User::Tanist(shape.mover(), arbiter.clone())).await?;
+        admission::keeps_nodes(&mover, &arbiter).await?;
+
+        let other = topology.places.iter().find(|place| place.name != arbiter);
+        if let Some(other) = other.filter(|_| shape == Shape::Agents) {
+            let agent = self.client_of(&User::Tanist(Part::Agent, arbiter)).await?;
+            admission::keeps_reports(&agent, &other.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns a client of a process of the mesh.
+    async fn client_of(&self, user: &User) -> Result<Client, Error> {
+        Ok(self.known(user).await?.client(user).await?)
+    }
+
+    /// Returns the kubeconfig of a process of Tanist, written if it is not there. Where the server
+    /// knows accounts, the process is then a pod with the token of its own account; like that of a
+    /// container which restarts, it stays the same.
+    pub async fn kubeconfig(&self, part: Part, node: &NodeName) -> Result<PathBuf, Error> {
+        let user = User::Tanist(part, node.clone());
+        let file = self.access.file(&user);
+        if file.exists() {
+            return Ok(file);
+        }
+        Ok(self.known(&user).await?.kubeconfig(&user)?)
+    }
+
+    /// Returns the access of a user, with the token that the server issues to it.
+    async fn known(&self, user: &User) -> Result<Access, Error> {
+        let access = self.access.clone();
+        match (&self.answering, user) {
+            (Answering::Real(_), User::Tanist(part, node)) => {
+                let token = accounts::token(&self.client, *part, node).await?;
+                Ok(access.with(user.clone(), token))
+            }
+            (Answering::Real(_) | Answering::Embedded { .. }, _) => Ok(access),
+        }
     }
 
     /// Returns the access to Nodes, read slimly.
@@ -201,10 +259,10 @@ async fn start_embedded(loopback: TcpListener) -> Result<Answering, Error> {
 async fn start_real(
     programs: &Programs,
     folder: &Path,
-    tokens: &Tokens,
+    tokens: &str,
     loopback: TcpListener,
 ) -> Result<Answering, Error> {
-    let servers = Servers::start(programs, folder, &tokens.file()).await?;
+    let servers = Servers::start(programs, folder, tokens).await?;
     servers.admit(Threshold::At((SERVER, PORT).into())).await?;
     servers.admit(Threshold::Given(loopback)).await?;
     Ok(Answering::Real(Box::new(servers)))

@@ -1,15 +1,13 @@
 //! What Tanist costs while nothing happens: CPU, memory, probes sent and probes relayed, measured
 //! over a quiet span of a whole mesh whose users are off, beside the goals.
 //!
-//! CPU and memory are the kernel's account of each sidecar's process. Bytes are counted on each
-//! node by the packet filter, IP headers included; what the sidecars say they sent is shown beside.
+//! CPU and memory are the kernel's account of Tanist's processes on each node. Bytes are counted on each
+//! node by the packet filter, IP headers included; what they say they sent is shown beside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -55,8 +53,8 @@ pub enum Error {
         #[source]
         source: counters::Error,
     },
-    /// A node's sidecar.
-    #[error("could not look at the sidecar of {node}")]
+    /// A node's processes.
+    #[error("could not look at Tanist's processes on {node}")]
     Process {
         /// Where.
         node: NodeName,
@@ -64,9 +62,6 @@ pub enum Error {
         #[source]
         source: process::Error,
     },
-    /// The lease.
-    #[error("could not read who holds the lease")]
-    Lease(#[source] Box<kube::Error>),
     /// Tanist does not get ready.
     #[error("Tanist did not trust the mesh within {} s: {why}", PATIENCE.as_secs())]
     NotReady {
@@ -98,13 +93,13 @@ pub struct NodeCost {
     pub holds_lease: bool,
     /// How long it was watched, in seconds.
     pub seconds: f64,
-    /// CPU time of the sidecar, in percent of one core.
+    /// CPU time of its processes, in percent of one core.
     pub cpu_percent: f64,
-    /// Its memory at the end.
+    /// Their memory at the end.
     pub memory: Usage,
     /// Bytes and packets over the span.
     pub bytes: Bytes,
-    /// Probes that the sidecar says it sent, by flow.
+    /// Probes that they say they sent, by flow.
     pub probes: BTreeMap<String, u64>,
 }
 
@@ -130,13 +125,13 @@ pub async fn measure(
     timeline: &Timeline,
 ) -> Result<(Cost, Mesh), Error> {
     let (mut mesh, launch, chronicle) = run::begin(options, inside, wan, timeline).await?;
-    mesh.start_sidecars(&launch).await.map_err(run::Error::from)?;
-    timeline.now("a Tanist sidecar runs on every node");
+    mesh.start_tanist(&launch).await.map_err(run::Error::from)?;
+    timeline.now(&launch.told());
     mesh.traffic.stop();
     trusted(&mesh, &chronicle).await?;
     timeline.now("Tanist trusts every leader, and every location has been vetted; users are off");
 
-    let before = standing(&mesh, &chronicle).await?;
+    let before = standing(&chronicle);
     for host in mesh.network.hosts.values() {
         let set_up = counters::set_up(&host.host).await;
         set_up.map_err(|source| Error::Counters { node: host.place.name.clone(), source })?;
@@ -145,7 +140,7 @@ pub async fn measure(
     let first = samples(&mut mesh).await?;
     sleep(span).await;
     let last = samples(&mut mesh).await?;
-    let after = standing(&mesh, &chronicle).await?;
+    let after = standing(&chronicle);
     timeline.now("measured");
 
     let nodes = last.into_iter().filter_map(|(node, last)| {
@@ -212,7 +207,7 @@ impl Standing {
     }
 }
 
-async fn standing(mesh: &Mesh, chronicle: &Chronicle) -> Result<Standing, Error> {
+fn standing(chronicle: &Chronicle) -> Standing {
     let known = chronicle.locations();
     let mut roles = BTreeMap::new();
     for plan in known.into_values().filter_map(|status| status.plan) {
@@ -220,12 +215,7 @@ async fn standing(mesh: &Mesh, chronicle: &Chronicle) -> Result<Standing, Error>
         roles.extend(plan.leader.map(|node| (node, Role::Leader)));
     }
 
-    let leases = Api::<Lease>::namespaced(mesh.control.client.clone(), "kube-system");
-    let lease = leases.get("tanist").await.map_err(|source| Error::Lease(Box::new(source)))?;
-    let holder = lease.spec.and_then(|spec| spec.holder_identity);
-    // The identity is the node's name and something drawn.
-    let holder = holder.and_then(|holder| Some(NodeName::from(holder.rsplit_once('_')?.0)));
-    Ok(Standing { roles, holder })
+    Standing { roles, holder: chronicle.holder() }
 }
 
 /// All that is counted on one node at one time.
@@ -237,22 +227,22 @@ struct Sample {
 }
 
 async fn samples(mesh: &mut Mesh) -> Result<BTreeMap<NodeName, Sample>, Error> {
-    let nodes = mesh.stations().map(|station| (station.host.clone(), station.sidecar()));
+    let nodes = mesh.stations().map(|station| (station.host.clone(), station.processes()));
     let nodes = nodes.collect::<Vec<_>>();
     let processes = process::outer();
-    let samples = nodes.into_iter().map(|(host, pid)| sample(host, pid, &processes));
+    let samples = nodes.into_iter().map(|(host, pids)| sample(host, pids, &processes));
     Ok(try_join_all(samples).await?.into_iter().collect())
 }
 
 async fn sample(
     host: Host,
-    pid: Option<u32>,
+    pids: Vec<u32>,
     processes: &BTreeMap<u32, u32>,
 ) -> Result<(NodeName, Sample), Error> {
     let node = host.place.name.clone();
-    let outer = pid.and_then(|pid| processes.get(&pid)).copied();
+    let outer = pids.iter().map(|pid| processes.get(pid).copied()).collect::<Vec<_>>();
     let (cpu, memory) =
-        process::read(outer).map_err(|source| Error::Process { node: node.clone(), source })?;
+        process::sum(&outer).map_err(|source| Error::Process { node: node.clone(), source })?;
     let at = Instant::now();
     let counted = counters::read(&host.host).await;
     let counted = counted.map_err(|source| Error::Counters { node: node.clone(), source })?;

@@ -41,7 +41,7 @@ enum Change {
 }
 
 impl Mesh {
-    /// Sets a fault. Sidecars that it restarts are started with `launch`; without it, none run.
+    /// Sets a fault. What it restarts of Tanist is started with `launch`; without it, nothing runs.
     /// Returns once it is in force, or if it is over by itself, once it is.
     pub async fn strike(&mut self, harm: &Harm, launch: Option<&Launch>) -> Result<(), Error> {
         if let Fault::ApiDown(seconds) = harm.fault {
@@ -69,12 +69,12 @@ impl Mesh {
             Fault::NodeDead | Fault::MemberDead => {
                 self.network.unplug(place).await?;
                 let station = self.station(node)?;
-                station.kill_sidecar().await;
+                station.kill_tanist().await;
                 station.kill_kilo().await;
             }
             Fault::AgentDead => self.station(node)?.kill_kilo().await,
             Fault::AgentRestart | Fault::Rollout => self.restart_kilo(place).await?,
-            Fault::TanistRollout => self.restart_sidecar(place, launch).await?,
+            Fault::TanistRollout => self.restart_tanist(place, launch).await?,
             Fault::CpuStarved => self.station(node)?.starve(),
             Fault::NewFlows
             | Fault::VxlanWedge
@@ -112,18 +112,18 @@ impl Mesh {
         Err(Error::NotBack { what: "the Kilo agent", node: place.name.clone() })
     }
 
-    /// Restarts a sidecar in good order, and waits until the new one has reported.
-    async fn restart_sidecar(
+    /// Restarts Tanist on a node in good order, and waits until it has reported anew.
+    async fn restart_tanist(
         &mut self,
         place: &Place,
         launch: Option<&Launch>,
     ) -> Result<(), Error> {
         let Some(launch) = launch else { return Ok(()) };
         let node = place.name.clone();
-        self.station(&node)?.stop_sidecar().await;
+        self.station(&node)?.stop_tanist().await;
         sleep(AWAY / self.times).await;
         let began = (Instant::now(), now());
-        self.start_sidecar(&node, launch).await?;
+        self.start_tanist_on(&node, launch).await?;
 
         let reports = Api::<RelayReport>::all(self.control.client.clone());
         while began.0.elapsed() < BACK {
@@ -133,7 +133,7 @@ impl Mesh {
             }
             sleep(GLANCE).await;
         }
-        Err(Error::NotBack { what: "the sidecar", node })
+        Err(Error::NotBack { what: "Tanist", node })
     }
 
     /// Lifts a fault. What it killed is started again.
@@ -163,7 +163,7 @@ impl Mesh {
                 let station = self.station(node)?;
                 station.start_kilo().await.map_err(failed)?;
                 if let Some(launch) = launch {
-                    station.start_sidecar(launch).await.map_err(failed)?;
+                    self.start_tanist_on(node, launch).await?;
                 }
             }
             Fault::AgentDead => self.station(node)?.start_kilo().await.map_err(failed)?,

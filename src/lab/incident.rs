@@ -164,8 +164,8 @@ impl Run<'_> {
                 self.timeline.now(&format!("the arbiter of {node} is killed: {step:?}"));
                 watch.killed(node.clone());
                 watch.during(killer.until_succeeded(&node)).await;
-                watch.during(self.mesh.start_sidecar(&node, launch)).await?;
-                self.timeline.now(&format!("the sidecar of {node} is started again"));
+                watch.during(self.mesh.start_tanist_on(&node, launch)).await?;
+                self.timeline.now(&format!("the arbiter of {node} is started again"));
             }
         }
         watch.watch(until).await;
@@ -275,7 +275,7 @@ impl Killer<'_> {
 
         let holder = self.vigil.chronicle.holder().filter(|_| reached);
         if let Some(holder) = &holder {
-            mesh.station(holder)?.kill_sidecar().await;
+            mesh.station(holder)?.kill_arbiter().await;
         }
         mesh.control.answer();
         Ok(holder)

@@ -11,6 +11,7 @@ use super::faults::Fault;
 use super::firewall;
 use super::namespace::{self, Inside, Namespace};
 use super::network::{self, Network};
+use super::shape::Shape;
 use super::station::{self, Launch, Programs, Station};
 use super::topology::Topology;
 use super::traffic::{Fresh, Traffic};
@@ -97,18 +98,18 @@ pub struct Mesh {
 
 impl Mesh {
     /// Builds network and control plane, and starts Kilo on every node, `times` as fast as usual,
-    /// and the users. To be called on the WAN's thread, and used there.
+    /// and the users; of Tanist there is what its shape needs of the cluster. To be called on the WAN's thread, and used there.
     pub async fn start(
         topology: Topology,
         wan: Namespace,
         inside: Inside,
-        (times, real): (u32, &Programs),
+        (times, shape, real): (u32, Shape, &Programs),
     ) -> Result<Self, Error> {
         let network = Network::build(topology, wan).await?;
         let (topology, servers) = (&network.topology, real.servers.as_ref());
         let control =
             ControlPlane::start(inside.loopback, &inside.folder, topology, servers).await?;
-        control.register(topology).await?;
+        control.register(topology, shape).await?;
 
         let mut stations = BTreeMap::new();
         for (name, host) in &network.hosts {
@@ -180,25 +181,30 @@ impl Mesh {
         self.network.topology.place(node).map(|place| &place.location)
     }
 
-    /// Starts a sidecar on every node that has none.
-    pub async fn start_sidecars(&mut self, launch: &Launch) -> Result<(), Error> {
-        let idle = self.stations.iter().filter(|(_, station)| station.sidecar().is_none());
-        for node in idle.map(|(node, _)| node.clone()).collect::<Vec<_>>() {
-            self.start_sidecar(&node, launch).await?;
+    /// Starts Tanist on every node, as far as it does not run there.
+    pub async fn start_tanist(&mut self, launch: &Launch) -> Result<(), Error> {
+        for node in self.stations.keys().cloned().collect::<Vec<_>>() {
+            self.start_tanist_on(&node, launch).await?;
         }
         Ok(())
     }
 
-    /// Starts the sidecar of a node.
-    pub async fn start_sidecar(&mut self, node: &NodeName, launch: &Launch) -> Result<(), Error> {
+    /// Starts what Tanist has on a node, as far as it does not run.
+    pub async fn start_tanist_on(&mut self, node: &NodeName, launch: &Launch) -> Result<(), Error> {
         let station = self.stations.get_mut(node).ok_or_else(|| Error::NoNode(node.clone()))?;
-        let started = station.start_sidecar(launch).await;
-        started.map_err(|source| Error::Station { node: node.clone(), source })
+        let failed = |source| Error::Station { node: node.clone(), source };
+        for part in launch.parts(node) {
+            if !station.runs(*part) {
+                let kubeconfig = self.control.kubeconfig(*part, node).await?;
+                station.start(*part, &kubeconfig, launch).await.map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Tells every sidecar to end, and waits until they have.
-    pub async fn stop_sidecars(&mut self) {
-        futures::future::join_all(self.stations.values_mut().map(Station::stop_sidecar)).await;
+    /// Tells all of Tanist to end, and waits until it has.
+    pub async fn stop_tanist(&mut self) {
+        futures::future::join_all(self.stations.values_mut().map(Station::stop_tanist)).await;
     }
 
     /// Returns a node and what runs on it.
@@ -219,7 +225,7 @@ pub fn now() -> UnixTime {
     UnixTime(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
 }
 
-/// Returns the folder of the sidecars' logs, made if it is not there.
+/// Returns the folder of the logs, made if it is not there.
 pub fn logs(folder: &Path) -> std::io::Result<std::path::PathBuf> {
     let logs = folder.join("logs");
     std::fs::create_dir_all(&logs)?;

@@ -8,6 +8,7 @@ use super::faults::{Fault, Where};
 use super::figures::Struck;
 use super::mesh;
 use super::run::{Error, QUIET, Run};
+use super::shape;
 use crate::cluster::objects::MeshLocationStatus;
 use crate::evidence::{Location, NodeName};
 
@@ -18,11 +19,13 @@ pub(super) const READY: Duration = Duration::from_secs(150);
 const GLANCE: Duration = Duration::from_millis(200);
 
 impl Run<'_> {
-    /// Starts a sidecar on every node; first where the lease is to be, if that matters, and waits
-    /// until it is there.
-    pub(super) async fn start_sidecars(&mut self, struck: &Struck) -> Result<(), Error> {
-        if let Some(first) = self.first_holder(struck) {
-            self.mesh.start_sidecar(&first, &self.launch).await?;
+    /// Starts Tanist on every node; first where the lease is to be, if that matters, and waits until
+    /// it is there.
+    pub(super) async fn start_tanist(&mut self, struck: &Struck) -> Result<(), Error> {
+        let first = self.first_holder(struck);
+        self.launch.arbiters = shape::arbiters(&self.mesh.network.topology, first.as_ref());
+        if let Some(first) = first {
+            self.mesh.start_tanist_on(&first, &self.launch).await?;
             let began = Instant::now();
             while self.vigil.chronicle.holder().as_ref() != Some(&first) {
                 if began.elapsed() > READY {
@@ -33,9 +36,9 @@ impl Run<'_> {
                 sleep(GLANCE).await;
             }
         }
-        self.mesh.start_sidecars(&self.launch).await?;
+        self.mesh.start_tanist(&self.launch).await?;
         self.vigil.look();
-        self.timeline.now("a Tanist sidecar runs on every node");
+        self.timeline.now(&self.launch.told());
         Ok(())
     }
 
@@ -98,14 +101,14 @@ impl Run<'_> {
     }
 
     fn all_alive(&mut self) -> Result<(), Error> {
-        let logs = self.launch.logs.clone();
         for station in self.mesh.stations() {
-            let Some(how) = station.sidecar_ended() else { continue };
+            let Some((part, how)) = station.ended() else { continue };
             let node: NodeName = station.host.place.name.clone();
-            let log = std::fs::read_to_string(logs.join(format!("{node}.log"))).unwrap_or_default();
+            let log = self.launch.log(part, &node);
+            let log = std::fs::read_to_string(log).unwrap_or_default();
             let last = log.lines().rev().take(3).collect::<Vec<_>>();
             let log = last.into_iter().rev().collect::<Vec<_>>().join(" | ");
-            return Err(Error::SidecarEnded { node, how: how.to_string(), log });
+            return Err(Error::Ended { part, node, how: how.to_string(), log });
         }
         Ok(())
     }

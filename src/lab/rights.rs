@@ -1,14 +1,15 @@
-//! What the mesh's processes may do where the API server asks for rights: the shipped roles, and who
-//! gets them here.
+//! What the mesh's processes may do where the API server asks for rights: what is shipped for an
+//! installation of Tanist, and what Kilo's own manifests grant.
 
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client, ResourceExt as _};
 
-/// Objects of any kinds, in the order in which they are applied.
-const MANIFESTS: [&str; 2] =
-    [include_str!("../../deploy/shared/roles.yaml"), include_str!("rights.yaml")];
+use super::shape::Shape;
+
+/// What Kilo's own manifests give its agent.
+const KILO: &str = include_str!("rights.yaml");
 
 /// What went wrong with rights.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +34,15 @@ pub enum Error {
     },
 }
 
-/// Grants all of them.
-pub async fn grant(client: &Client) -> Result<(), Error> {
-    for object in objects()? {
+/// Applies what is shipped for a shape of Tanist, and what Kilo has.
+pub async fn grant(client: &Client, shape: Shape) -> Result<(), Error> {
+    apply(client, &shape.manifests()).await?;
+    apply(client, &[KILO]).await
+}
+
+/// Applies the objects of manifests, in their order.
+pub async fn apply(client: &Client, manifests: &[&str]) -> Result<(), Error> {
+    for object in objects(manifests)? {
         let failed = |source| Error::Grant { name: object.name_any(), source: Box::new(source) };
         let (resource, capabilities) =
             pinned_kind(client, &kind(&object)?).await.map_err(failed)?;
@@ -52,8 +59,8 @@ pub async fn grant(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-fn objects() -> Result<Vec<DynamicObject>, Error> {
-    let read = MANIFESTS.into_iter().map(serde_saphyr::from_multiple::<DynamicObject>);
+fn objects(manifests: &[&str]) -> Result<Vec<DynamicObject>, Error> {
+    let read = manifests.iter().map(|text| serde_saphyr::from_multiple::<DynamicObject>(text));
     let read = read.collect::<Result<Vec<_>, _>>();
     read.map(|read| read.concat()).map_err(|source| Error::Manifest(Box::new(source)))
 }
@@ -72,18 +79,32 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn every_role_is_bound_and_every_binding_has_its_role() {
-        let objects = objects().unwrap();
-        let named = |kind: &str| -> BTreeSet<String> {
-            let of_kind = objects.iter().filter(|o| o.types.as_ref().unwrap().kind == kind);
-            of_kind.map(ResourceExt::name_any).collect()
-        };
+    fn named(objects: &[DynamicObject], kind: &str) -> BTreeSet<String> {
+        let of_kind = objects.iter().filter(|o| o.types.as_ref().unwrap().kind == kind);
+        of_kind.map(ResourceExt::name_any).collect()
+    }
 
-        let shipped = ["tanist-agent", "tanist-arbiter", "lab-kilo"].map(str::to_owned);
-        assert_eq!(named("ClusterRole"), BTreeSet::from(shipped));
-        assert_eq!(named("ClusterRoleBinding"), named("ClusterRole"));
-        assert_eq!(named("RoleBinding"), named("Role"));
-        assert!(objects.iter().all(|object| kind(object).is_ok()));
+    #[test]
+    fn every_role_is_bound_and_every_policy_too() {
+        for (shape, accounts) in [
+            (Shape::Agents, &["tanist-agent", "tanist-arbiter"][..]),
+            (Shape::Sidecar, &["tanist-sidecar"][..]),
+        ] {
+            let objects = objects(&shape.manifests()).unwrap();
+            let bound =
+                objects.iter().filter(|o| o.types.as_ref().unwrap().kind.ends_with("RoleBinding"));
+            let bound = bound.map(|o| o.data["roleRef"]["name"].as_str().unwrap().to_owned());
+            let roles = &named(&objects, "ClusterRole") | &named(&objects, "Role");
+
+            assert_eq!(bound.collect::<BTreeSet<_>>(), roles);
+            let accounts = accounts.iter().map(|&name| name.to_owned()).collect();
+            assert_eq!(named(&objects, "ServiceAccount"), accounts);
+            let policies = named(&objects, "ValidatingAdmissionPolicy");
+            assert_eq!(named(&objects, "ValidatingAdmissionPolicyBinding"), policies);
+            assert_eq!(policies.len(), 2);
+        }
+        let kilo = objects(&[KILO]).unwrap();
+        assert_eq!(named(&kilo, "ClusterRole"), BTreeSet::from(["lab-kilo".to_owned()]));
+        assert_eq!(named(&kilo, "ClusterRoleBinding"), named(&kilo, "ClusterRole"));
     }
 }

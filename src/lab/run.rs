@@ -18,6 +18,7 @@ use super::mesh::{self, Mesh};
 use super::namespace::{Inside, Namespace};
 use super::readiness::READY;
 use super::report::{self, Report};
+use super::shape::{self, Part, Shape};
 use super::station::{self, Launch, Programs};
 use super::timeline::Timeline;
 use super::topology::{self, Topology};
@@ -48,8 +49,8 @@ pub enum Error {
     /// The mesh.
     #[error(transparent)]
     Mesh(Box<mesh::Error>),
-    /// Files of the sidecars.
-    #[error("could not prepare the sidecars")]
+    /// Files of Tanist's processes.
+    #[error("could not prepare Tanist's files")]
     Station(#[from] station::Error),
     /// The folder of their logs.
     #[error("could not make the folder of logs")]
@@ -60,9 +61,11 @@ pub enum Error {
         /// What is missing.
         why: String,
     },
-    /// A sidecar ended.
-    #[error("the sidecar of {node} ended: {how}; its log ends: {log}")]
-    SidecarEnded {
+    /// A process of Tanist's ended.
+    #[error("the {part} of {node} ended: {how}; its log ends: {log}")]
+    Ended {
+        /// Which.
+        part: Part,
         /// Where.
         node: NodeName,
         /// How.
@@ -128,6 +131,8 @@ pub struct Options {
     pub journal: Option<PathBuf>,
     /// Which of the lab's own parts are replaced by the real ones.
     pub real: Programs,
+    /// In which shape Tanist is installed.
+    pub shape: Shape,
 }
 
 /// Runs the lab on the WAN's thread, and returns what it has shown and the mesh, still running.
@@ -149,7 +154,7 @@ pub async fn run(
     Ok(run.finish())
 }
 
-/// Builds the mesh and waits until it is at rest; no sidecar runs yet.
+/// Builds the mesh and waits until it is at rest; Tanist does not run yet.
 pub(super) async fn begin(
     options: &Options,
     inside: Inside,
@@ -157,8 +162,9 @@ pub(super) async fn begin(
     timeline: &Timeline,
 ) -> Result<(Mesh, Launch, Chronicle), Error> {
     let topology = Topology::new(options.locations, options.nodes)?;
-    let launch = launch(options, &inside)?;
-    let mesh = Mesh::start(topology, wan, inside, (options.times, &options.real)).await?;
+    let launch = launch(options, &topology, &inside)?;
+    let how = (options.times, options.shape, &options.real);
+    let mesh = Mesh::start(topology, wan, inside, how).await?;
     let nodes = mesh.network.topology.places.len();
     timeline.now(&format!("network, API server and Kilo agents of {nodes} nodes are up"));
     let leaders = mesh.settle().await?;
@@ -168,11 +174,8 @@ pub(super) async fn begin(
     Ok((mesh, launch, chronicle))
 }
 
-fn launch(options: &Options, inside: &Inside) -> Result<Launch, Error> {
-    let key = station::draw_key(&inside.folder)?;
-    let mut arguments = vec!["agent".to_owned(), "--with-arbiter".to_owned()];
-    arguments.extend(["--mode".to_owned(), options.mode.to_string()]);
-    arguments.extend(["--key-file".to_owned(), key.display().to_string()]);
+fn launch(options: &Options, topology: &Topology, inside: &Inside) -> Result<Launch, Error> {
+    let mut arguments = vec!["--mode".to_owned(), options.mode.to_string()];
     if options.runs > 1 {
         // What a person would rather not have, but thirty moves in a row need.
         let relaxed = ["--rest", "1s", "--rest-most", "1s", "--daily-moves", "1000"];
@@ -186,8 +189,14 @@ fn launch(options: &Options, inside: &Inside) -> Result<Launch, Error> {
     }
     arguments.extend(options.arguments.iter().cloned());
 
-    let logs = mesh::logs(&inside.folder).map_err(Error::Logs)?;
-    Ok(Launch { program: options.program.clone(), arguments, logs })
+    Ok(Launch {
+        program: options.program.clone(),
+        shape: options.shape,
+        arbiters: shape::arbiters(topology, None),
+        arguments,
+        key: station::draw_key(&inside.folder)?,
+        logs: mesh::logs(&inside.folder).map_err(Error::Logs)?,
+    })
 }
 
 /// A run under way.
@@ -245,7 +254,7 @@ impl Run<'_> {
         if self.options.kill.is_some() {
             self.crown(&first.struck).await?;
         }
-        self.start_sidecars(&first.struck).await?;
+        self.start_tanist(&first.struck).await?;
 
         for turn in 0..self.options.runs {
             self.rest("while Tanist got ready");
@@ -274,7 +283,7 @@ impl Run<'_> {
         let target = self.target(0).await?;
         let launch = self.launch.clone();
         self.mesh.strike(&target, None).await?;
-        self.start_sidecars(&target.struck).await?;
+        self.start_tanist(&target.struck).await?;
         let figures = self.incident_in_force(&target, self.expect().until).await?;
         self.faults.push(figures);
 

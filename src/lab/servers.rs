@@ -211,8 +211,6 @@ fn apiserver_arguments(folder: &Path) -> Vec<String> {
         ("endpoint-reconciler-type", "none".to_owned()),
         ("authorization-mode", "RBAC".to_owned()),
         ("token-auth-file", file("tokens")),
-        // It would want a controller that makes the accounts; there are no Pods here anyway.
-        ("disable-admission-plugins", "ServiceAccount".to_owned()),
         ("service-account-issuer", "https://tanist.test".to_owned()),
         // The key of its certificate, which it has made by the time it needs one for this.
         ("service-account-key-file", file("apiserver.key")),

@@ -1,8 +1,10 @@
-//! What runs on one node: WireGuard and Kilo's agent in this process, Tanist's sidecar as the
-//! process that users run.
+//! What runs on one node: WireGuard and Kilo's agent in this process, Tanist as the processes that
+//! users run.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,9 @@ use super::mesh;
 use super::namespace;
 use super::network::Host;
 use super::servers;
+use super::shape::{Part, Shape};
 use super::wireguard::{self, RETRY, Wireguard};
+use crate::evidence::NodeName;
 use crate::telemetry::Chain;
 
 /// Kilo's interface.
@@ -41,7 +45,7 @@ pub enum Error {
     /// Kilo's own agent.
     #[error("could not run Kilo's own agent")]
     Kg(#[from] kg::Error),
-    /// Its sidecar's files.
+    /// The files of its processes.
     #[error("could not write {path}", path = path.display())]
     File {
         /// Which.
@@ -55,25 +59,67 @@ pub enum Error {
     Key,
 }
 
-/// What a sidecar is started with.
+/// What Tanist is started with.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments, but those that differ from node to node.
+    /// In which shape it is installed.
+    pub shape: Shape,
+    /// On which nodes an arbiter stands, if the shape has any beside the agents.
+    pub arbiters: BTreeSet<NodeName>,
+    /// The arguments of all processes.
     pub arguments: Vec<String>,
-    /// Where its log goes.
+    /// The file of the probe key.
+    pub key: PathBuf,
+    /// Where logs go.
     pub logs: PathBuf,
 }
 
 impl Launch {
-    /// Returns the arguments by which the arbiter of a node keeps a journal of its own, unless
-    /// whoever runs the lab keeps one.
-    fn journal(&self, node: &str) -> Vec<std::ffi::OsString> {
-        if self.arguments.iter().any(|argument| argument.starts_with("--journal")) {
-            return Vec::new();
+    /// Returns what runs on a node.
+    #[must_use]
+    pub fn parts(&self, node: &NodeName) -> &'static [Part] {
+        self.shape.parts(self.arbiters.contains(node))
+    }
+
+    /// Returns the arguments of one process.
+    fn arguments(&self, part: Part, node: &NodeName) -> Vec<OsString> {
+        let common = part.verb().iter().map(|&word| OsString::from(word));
+        let mut arguments: Vec<_> =
+            common.chain(self.arguments.iter().map(OsString::from)).collect();
+        arguments.extend(["--node-name".into(), OsString::from(&node.0)]);
+        if part.probes() {
+            arguments.extend(["--key-file".into(), OsString::from(&self.key)]);
         }
-        vec!["--journal".into(), journals::file(&self.logs, node).into()]
+        // The arbiter of a node keeps a journal of its own, unless whoever runs the lab keeps one.
+        let kept = self.arguments.iter().any(|argument| argument.starts_with("--journal"));
+        if part.arbitrates() && !kept {
+            arguments.extend(["--journal".into(), journals::file(&self.logs, &node.0).into()]);
+        }
+        arguments
+    }
+
+    /// Tells where what runs.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let arbiters = self.arbiters.iter().map(|node| node.0.as_str()).collect::<Vec<_>>();
+        match self.shape {
+            Shape::Sidecar => "a Tanist sidecar runs on every node".to_owned(),
+            Shape::Agents => format!(
+                "a Tanist agent runs on every node, an arbiter on {}",
+                arbiters.join(" and on ")
+            ),
+        }
+    }
+
+    /// Returns the log of one process.
+    #[must_use]
+    pub fn log(&self, part: Part, node: &NodeName) -> PathBuf {
+        self.logs.join(match part {
+            Part::Sidecar | Part::Agent => format!("{node}.log"),
+            Part::Arbiter => format!("{node}-arbiter.log"),
+        })
     }
 }
 
@@ -95,7 +141,7 @@ pub struct Station {
     timing: Timing,
     kg: Option<PathBuf>,
     kilo: Option<Kilo>,
-    sidecar: Option<Child>,
+    tanist: BTreeMap<Part, Child>,
     starving: Option<AbortHandle>,
 }
 
@@ -127,8 +173,8 @@ impl Station {
         }
 
         let (timing, kg, access) = (Timing::faster(times), real.kg.clone(), access.clone());
-        let (kilo, sidecar, starving) = (None, None, None);
-        Ok(Self { host, access, wireguard, timing, kg, kilo, sidecar, starving })
+        let (kilo, tanist, starving) = (None, BTreeMap::new(), None);
+        Ok(Self { host, access, wireguard, timing, kg, kilo, tanist, starving })
     }
 
     /// Returns its WireGuard interface.
@@ -210,10 +256,15 @@ impl Station {
         }
     }
 
-    /// Starts the sidecar.
-    pub async fn start_sidecar(&mut self, launch: &Launch) -> Result<(), Error> {
+    /// Starts a process of Tanist's with this kubeconfig.
+    pub async fn start(
+        &mut self,
+        part: Part,
+        kubeconfig: &Path,
+        launch: &Launch,
+    ) -> Result<(), Error> {
         let name = &self.host.place.name;
-        let log = launch.logs.join(format!("{name}.log"));
+        let log = launch.log(part, name);
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
         let (file, error) = file
             .and_then(|file| Ok((file.try_clone()?, file)))
@@ -221,50 +272,75 @@ impl Station {
 
         let mut command = Command::new(&launch.program);
         command
-            .args(&launch.arguments)
-            .args(["--node-name", &name.0])
+            .args(launch.arguments(part, name))
             .arg("--kubeconfig")
-            .arg(self.access.kubeconfig(&User::Tanist(name.clone()))?)
-            .args(launch.journal(&name.0))
+            .arg(kubeconfig)
             .env_clear()
             .envs(["PATH", "RUST_LOG", "RUST_BACKTRACE"].into_iter().filter_map(inherited))
+            .env("POD_NAMESPACE", part.namespace())
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(error);
+        if part == Part::Arbiter {
+            // Beside the agent of the same host, as its workload has it.
+            command.env("TANIST_ADMIN", "0.0.0.0:1110");
+        }
 
-        self.sidecar = Some(self.host.host.command(command).await?);
+        self.tanist.insert(part, self.host.host.command(command).await?);
         Ok(())
     }
 
-    /// Tells the sidecar to end, and waits until it has.
-    pub async fn stop_sidecar(&mut self) {
-        if let Some(sidecar) = self.sidecar.take() {
-            self.end(sidecar, "A sidecar had to be killed").await;
+    /// Tells all of Tanist's processes to end, and waits until they have.
+    pub async fn stop_tanist(&mut self) {
+        for (part, process) in std::mem::take(&mut self.tanist) {
+            tracing::debug!(node = %self.host.place.name, %part, "A process of Tanist's is to end");
+            self.end(process, "A process of Tanist's had to be killed").await;
         }
     }
 
-    /// Kills the sidecar.
-    pub async fn kill_sidecar(&mut self) {
-        if let Some(mut sidecar) = self.sidecar.take() {
+    /// Kills all of Tanist's processes.
+    pub async fn kill_tanist(&mut self) {
+        for mut process in std::mem::take(&mut self.tanist).into_values() {
             // It may have ended by itself.
-            let _killed = sidecar.kill().await;
+            let _killed = process.kill().await;
         }
     }
 
-    /// Returns the sidecar's process id in the lab, if it runs.
+    /// Kills the process that stands for arbiter.
+    pub async fn kill_arbiter(&mut self) {
+        let parts = self.tanist.keys().copied().find(|part| part.arbitrates());
+        if let Some(mut process) = parts.and_then(|part| self.tanist.remove(&part)) {
+            // It may have ended by itself.
+            let _killed = process.kill().await;
+        }
+    }
+
+    /// Tells whether a process of Tanist's was started and not ended by us.
     #[must_use]
-    pub fn sidecar(&self) -> Option<u32> {
-        self.sidecar.as_ref().and_then(Child::id)
+    pub fn runs(&self, part: Part) -> bool {
+        self.tanist.contains_key(&part)
     }
 
-    /// Returns how the sidecar ended, if it was started and has.
-    pub fn sidecar_ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.sidecar.as_mut().and_then(|sidecar| sidecar.try_wait().ok().flatten())
+    /// Returns the ids of Tanist's processes in the lab.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        self.tanist.values().filter_map(Child::id).collect()
     }
 
-    /// Lets the sidecar run for only 5 of every 100 ms.
+    /// Returns which of Tanist's processes has ended by itself, and how.
+    pub fn ended(&mut self) -> Option<(Part, ExitStatus)> {
+        let mut processes = self.tanist.iter_mut();
+        processes.find_map(|(part, process)| Some((*part, process.try_wait().ok().flatten()?)))
+    }
+
+    /// Returns the process that probes.
+    fn prober(&self) -> Option<&Child> {
+        self.tanist.iter().find(|(part, _)| part.probes()).map(|(_, process)| process)
+    }
+
+    /// Lets what probes run for only 5 of every 100 ms.
     pub fn starve(&mut self) {
-        let Some(pid) = self.sidecar.as_ref().and_then(pid) else { return };
+        let Some(pid) = self.prober().and_then(pid) else { return };
 
         let starve = async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(100));
@@ -278,12 +354,12 @@ impl Station {
         self.starving = Some(tokio::spawn(starve).abort_handle());
     }
 
-    /// Lets the sidecar run again.
+    /// Lets it run again.
     pub fn feed(&mut self) {
         if let Some(starving) = self.starving.take() {
             starving.abort();
-            if let Some(sidecar) = &self.sidecar {
-                signal(sidecar, Signal::SIGCONT);
+            if let Some(prober) = self.prober() {
+                signal(prober, Signal::SIGCONT);
             }
         }
     }
@@ -311,7 +387,7 @@ fn pid(process: &Child) -> Option<Pid> {
     process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw)
 }
 
-fn inherited(name: &'static str) -> Option<(&'static str, std::ffi::OsString)> {
+fn inherited(name: &'static str) -> Option<(&'static str, OsString)> {
     std::env::var_os(name).map(|value| (name, value))
 }
 

@@ -42,6 +42,17 @@ pub struct Usage {
     pub proportional: Option<u64>,
 }
 
+impl Usage {
+    fn and(self, other: Self) -> Self {
+        let proportional = self.proportional.zip(other.proportional);
+        Self {
+            resident: self.resident + other.resident,
+            peak: self.peak + other.peak,
+            proportional: proportional.map(|(one, two)| one + two),
+        }
+    }
+}
+
 /// Returns the process ids of our own pid namespace with those by which `/proc` knows them: the
 /// lab's processes live in a namespace of their own, and `/proc` is the machine's.
 pub(super) fn outer() -> BTreeMap<u32, u32> {
@@ -59,8 +70,18 @@ fn inner(outer: u32) -> Option<u32> {
     ids.split_whitespace().last()?.parse().ok()
 }
 
+/// Returns the CPU time and the memory of processes together.
+pub(super) fn sum(pids: &[Option<u32>]) -> Result<(Duration, Usage), Error> {
+    let mut read = pids.iter().map(|pid| read(*pid));
+    let first = read.next().ok_or(Error::Gone)??;
+    read.try_fold(first, |(cpu, memory), next| {
+        let (more, beside) = next?;
+        Ok((cpu + more, memory.and(beside)))
+    })
+}
+
 /// Returns the CPU time and the memory of a process.
-pub(super) fn read(pid: Option<u32>) -> Result<(Duration, Usage), Error> {
+fn read(pid: Option<u32>) -> Result<(Duration, Usage), Error> {
     let folder = format!("/proc/{}", pid.ok_or(Error::Gone)?);
     let read = |file: &'static str| {
         let text = fs::read_to_string(Path::new(&folder).join(file));
@@ -107,9 +128,18 @@ mod tests {
     #[test]
     fn our_own_process_is_found_and_has_memory() {
         let me = std::process::id();
-        let (_, memory) = read(outer().get(&me).copied()).unwrap();
+        let (_, memory) = sum(&[outer().get(&me).copied()]).unwrap();
         assert!(memory.resident > 1 << 20, "{memory:?}");
         assert!(memory.peak >= memory.resident, "{memory:?}");
-        assert!(matches!(read(None), Err(Error::Gone)));
+        assert!(matches!(sum(&[None]), Err(Error::Gone)));
+        assert!(matches!(sum(&[]), Err(Error::Gone)));
+    }
+
+    #[test]
+    fn processes_of_one_node_count_together() {
+        let one = Usage { resident: 1, peak: 2, proportional: Some(3) };
+        let both = Usage { resident: 2, peak: 4, proportional: Some(6) };
+        assert_eq!(one.and(one), both);
+        assert_eq!(one.and(Usage::default()).proportional, None);
     }
 }
