@@ -28,6 +28,7 @@ pub mod plan;
 pub mod policy;
 mod proof;
 pub mod rails;
+mod readded;
 mod told;
 pub mod trust;
 mod turn;
@@ -40,6 +41,7 @@ pub use memory::{Answer, Cause, End, Memory, Move, PastMove};
 pub use plan::{Health, LocationPlan, Plan, Progress, Wish};
 pub use policy::Policy;
 pub use rails::Rail;
+pub use readded::Readded;
 pub use trust::{Attempt, Trust};
 
 /// All that one round of decision goes by.

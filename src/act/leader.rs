@@ -44,8 +44,7 @@ mod steps;
 mod successor;
 
 pub use error::MoveError;
-pub(crate) use nodes::last_writer;
-pub use nodes::{FENCE, LEADER_BEFORE, was_readded};
+pub use nodes::{FENCE, LEADER_BEFORE};
 pub use restorer::Restored;
 pub(crate) use restorer::Restorer;
 
@@ -162,12 +161,6 @@ impl Mover {
         Ok(())
     }
 
-    /// Returns who wrote a node's leader annotation last, where the server knows: to name whoever
-    /// [put it back](was_readded).
-    pub async fn manager(&self, node: &NodeName) -> Option<String> {
-        self.nodes.manager(node).await
-    }
-
     async fn scene(&self, location: &Location) -> Result<Scene, MoveError> {
         let fence = self.leadership.current().ok_or(MoveError::NotHolding)?;
         let (object, view) =
@@ -184,9 +177,8 @@ impl Mover {
     ) -> Result<MoveRecord, MoveError> {
         admissible(&scene.view, location, wish)?;
         let steps = steps::forward(&scene.view.mesh, &wish.to);
-        if let Some(node) = scene.view.readded(&steps) {
-            let manager = self.nodes.manager(&node).await;
-            return Err(MoveError::Readded { node, manager });
+        if let Some(error) = scene.view.readded(&steps) {
+            return Err(error);
         }
         self.hooks.before(&Notice::of(location, wish)).await.map_err(MoveError::Vetoed)?;
 
@@ -231,7 +223,7 @@ impl Mover {
             if steps.is_empty() {
                 return self.written(scene).await;
             }
-            if let Some(error) = self.obstacle(&scene.view, location, &record).await {
+            if let Some(error) = obstacle(&scene.view, location, &record) {
                 return self.give_up(scene, location, error).await;
             }
             if scene.view.remember(&mut record, &steps) {
@@ -248,21 +240,6 @@ impl Mover {
             }
         }
         self.give_up(scene, location, MoveError::Contended).await
-    }
-
-    /// Returns why a move that has begun must not go on, if so.
-    async fn obstacle(
-        &self,
-        view: &View,
-        location: &Location,
-        record: &MoveRecord,
-    ) -> Option<MoveError> {
-        let steps = steps::forward(&view.mesh, &record.to);
-        if let Some(node) = view.readded(&steps) {
-            let manager = self.nodes.manager(&node).await;
-            return Some(MoveError::Readded { node, manager });
-        }
-        ready(view, location, &record.to).and_then(|()| led_by_either(view, location, record)).err()
     }
 
     async fn give_up(
@@ -406,6 +383,14 @@ fn admissible(view: &View, location: &Location, wish: &Move) -> Result<(), MoveE
         Some(leader) if leader == wish.from || leader == wish.to => Ok(()),
         leader => Err(MoveError::Moved { leader }),
     }
+}
+
+/// Returns why a move that has begun must not go on, if so.
+fn obstacle(view: &View, location: &Location, record: &MoveRecord) -> Option<MoveError> {
+    let steps = steps::forward(&view.mesh, &record.to);
+    let led =
+        || ready(view, location, &record.to).and_then(|()| led_by_either(view, location, record));
+    view.readded(&steps).or_else(|| led().err())
 }
 
 fn ready(view: &View, location: &Location, node: &NodeName) -> Result<(), MoveError> {

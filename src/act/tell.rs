@@ -11,7 +11,6 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::leader::last_writer;
 use crate::cluster::objects::{MeshLocation, mesh_location_name};
 use crate::evidence::{Location, NodeName};
 use crate::telemetry::Chain;
@@ -107,8 +106,7 @@ impl Events {
             Reporter { controller: "tanist.dev/arbiter".into(), instance: Some(instance.into()) };
         let teller = Teller {
             recorder: Recorder::new(client.clone(), reporter),
-            locations: Api::all(client.clone()),
-            client,
+            locations: Api::all(client),
             known: BTreeMap::new(),
         };
         Self { queue, _task: AbortOnDropHandle::new(tokio::spawn(teller.run(waiting))) }
@@ -125,7 +123,6 @@ impl Events {
 struct Teller {
     recorder: Recorder,
     locations: Api<MeshLocation>,
-    client: Client,
     known: BTreeMap<Location, ObjectReference>,
 }
 
@@ -135,7 +132,7 @@ impl Teller {
             let event = Event {
                 type_: telling.reason.type_(),
                 reason: format!("{:?}", telling.reason),
-                note: Some(self.note(&telling).await.chars().take(LONGEST_NOTE).collect()),
+                note: Some(telling.note.chars().take(LONGEST_NOTE).collect()),
                 action: telling.reason.action().to_owned(),
                 secondary: None,
             };
@@ -144,17 +141,6 @@ impl Teller {
             }
             let location = self.location_reference(&telling.location).await;
             self.publish(&event, &location).await;
-        }
-    }
-
-    /// Returns the sentence; where somebody did something, with who did.
-    async fn note(&self, telling: &Telling) -> String {
-        match (telling.reason, &telling.node) {
-            (Reason::AnnotationReadded, Some(node)) => {
-                let manager = last_writer(&self.client, node).await;
-                format!("{} {}", manager.as_deref().unwrap_or("somebody"), telling.note)
-            }
-            _ => telling.note.clone(),
         }
     }
 

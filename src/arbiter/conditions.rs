@@ -141,6 +141,7 @@ const fn reason_of(rail: &Rail) -> &'static str {
         Rail::ApiReturn => "ApiReturn",
         Rail::Storm => "Storm",
         Rail::Pinned => "Pinned",
+        Rail::Readded(_) => "AnnotationReadded",
         Rail::NoHeir => "NoHeir",
         Rail::NoGain { .. } => "NoGain",
         Rail::Mode(_) => "Mode",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::unreadable;
-use crate::act::leader::{progress, was_readded};
+use crate::act::leader::progress;
 use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, MovePhase, MoveRecord, RelayReport, SlimNode,
     mesh_location_name, unread_annotations,
@@ -24,8 +24,6 @@ pub(super) struct Intake {
     intents: BTreeMap<Location, Intent>,
     /// Objects that name a location whose object bears another name.
     misnamed: BTreeMap<Location, Vec<String>>,
-    /// Nodes whose annotation came back after we took it away, and that nobody was told of yet.
-    readded: Vec<(Location, NodeName)>,
     peers: Option<usize>,
 }
 
@@ -35,10 +33,6 @@ impl Intake {
         let mut inputs = Vec::new();
         for object in changed(&self.nodes, now) {
             let node = object.read(topology_label);
-            let before = self.nodes.get(object.name());
-            if was_readded(object) && !before.is_some_and(|before| was_readded(before)) {
-                self.readded.push((node.location.clone(), node.name.clone()));
-            }
             self.read.insert(node.name.clone(), node.clone());
             inputs.push(Input::Node(Box::new(node)));
         }
@@ -83,11 +77,6 @@ impl Intake {
             self.misnamed.entry(object.spec.location.clone()).or_default().push(name);
         }
         inputs
-    }
-
-    /// Returns the nodes whose leader annotation somebody put back since this was last asked.
-    pub(super) fn readded(&mut self) -> Vec<(Location, NodeName)> {
-        std::mem::take(&mut self.readded)
     }
 
     /// Returns how many Kilo Peers there are, if that has changed.

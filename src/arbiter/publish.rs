@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{Subject, agree};
 use super::incidents;
 use super::stopwatch::Stopwatch;
+use super::transitions::way_out;
 use crate::cluster::objects::{HeirStatus, MeshLocationStatus, RequestAnswer, Served};
 use crate::decide::{Answer, Health, Heir, LocationPlan, Memory};
 use crate::evidence::{Assignment, Epoch, Location, Moment, UnixTime};
@@ -53,6 +54,7 @@ impl Composition<'_> {
             plan: Some(self.assignment.clone()),
             inquest: plan.inquest,
             look: self.look.clone(),
+            complaints: complaints(plan),
             incidents: incidents::after(&before.incidents, plan, self.subject.now),
             answered: plan.answered.as_ref().map(answer).or_else(|| before.answered.clone()),
             memory: serde_json::to_value(self.memory).ok(),
@@ -98,6 +100,12 @@ fn reworded(before: &[HeirStatus], after: &[HeirStatus]) -> Vec<HeirStatus> {
         heirs.iter().map(|heir| (heir.node.clone(), heir.fit)).collect::<Vec<_>>()
     };
     if essence(before) == essence(after) { before.to_vec() } else { after.to_vec() }
+}
+
+/// Returns what a person should know, annotations that somebody put back last.
+fn complaints(plan: &LocationPlan) -> Vec<String> {
+    let readded = plan.readded.iter().map(|it| format!("{it}; {}", way_out(it)));
+    plan.complaints.iter().cloned().chain(readded).collect()
 }
 
 fn heir(heir: &Heir) -> HeirStatus {

@@ -132,9 +132,6 @@ impl<'a> Reign<'a> {
             inputs.extend(self.intake.peers(peers.len()));
         }
         inputs.extend(self.intake.intents());
-        for (location, node) in self.intake.readded() {
-            transitions::readded(location, node, &self.events);
-        }
         inputs.extend(self.api_state());
         for input in inputs {
             self.take(input);

@@ -1,8 +1,9 @@
 //! What a round changed, told at one place: one line per transition, with what led to it, and an
 //! Event for people.
 
+use crate::act::leader::LEADER_BEFORE;
 use crate::act::tell::{Events, Reason, Telling};
-use crate::decide::{Health, LocationPlan, Mode, Plan, Progress, Rail, Wish};
+use crate::decide::{Health, LocationPlan, Mode, Plan, Progress, Rail, Readded, Wish};
 use crate::evidence::{Location, NodeName};
 use crate::judge::Judgement;
 
@@ -34,20 +35,6 @@ pub(super) fn acted(location: &Location, progress: &Progress, events: &Events) {
     };
     let (location, node) = (location.clone(), Some(node.clone()));
     events.tell(Telling { reason, location, node, note });
-}
-
-/// Tells that somebody put a leader annotation back that Tanist had taken away; the Event names who.
-pub(super) fn readded(location: Location, node: NodeName, events: &Events) {
-    tracing::warn!(
-        %location, %node,
-        "Somebody put the leader annotation back; it is not taken away again"
-    );
-    let note = format!(
-        "put the leader annotation of {node} back after Tanist had taken it away; Tanist does not \
-         take it away again. To let it: remove it, or {} of the Node",
-        crate::act::leader::LEADER_BEFORE
-    );
-    events.tell(Telling { reason: Reason::AnnotationReadded, location, node: Some(node), note });
 }
 
 /// Returns the Events of one round in one location.
@@ -91,7 +78,22 @@ fn happenings<'a>(
     let complaints = plan.complaints.iter();
     let fresh = complaints.filter(|said| was.is_none_or(|was| !was.complaints.contains(said)));
     happened.extend(fresh.map(|complaint| (Reason::Attention, None, complaint.clone())));
+    let fresh = plan.readded.iter().filter(|it| was.is_none_or(|was| !was.readded.contains(it)));
+    happened.extend(
+        fresh.map(|it| {
+            (Reason::AnnotationReadded, Some(&it.node), format!("{it}; {}", way_out(it)))
+        }),
+    );
     happened
+}
+
+/// Says what to do about an annotation that somebody put back.
+pub(super) fn way_out(readded: &Readded) -> String {
+    let Readded { node, .. } = readded;
+    format!(
+        "Tanist does not take it away again and moves no leader there by itself. To let it: remove \
+         the annotation, or {LEADER_BEFORE} of {node}"
+    )
 }
 
 /// In mode `suggest` it is a person's turn: says what to do.
@@ -181,5 +183,34 @@ fn complaints(location: &Location, was: Option<&LocationPlan>, plan: &LocationPl
         if !was.is_some_and(|was| was.complaints.contains(complaint)) {
             tracing::warn!(%location, complaint, "A person should know");
         }
+    }
+    for readded in &plan.readded {
+        if !was.is_some_and(|was| was.readded.contains(readded)) {
+            tracing::warn!(%location, node = %readded.node, by = readded.by, "Annotation put back");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_annotation_that_came_back_is_told_once_and_with_who_did_it() {
+        let readded = Readded { node: "a1".into(), by: Some("argocd".to_owned()) };
+        let well = LocationPlan { leader: Some("a1".into()), ..LocationPlan::default() };
+        let back = LocationPlan { readded: vec![readded], ..well.clone() };
+        let told = happenings(Some(&well), &back);
+        let [(reason, node, note)] = told.as_slice() else { panic!("one Event: {told:?}") };
+        assert_eq!((*reason, *node), (Reason::AnnotationReadded, Some(&"a1".into())));
+        assert_eq!(
+            note,
+            "argocd put the leader annotation of a1 back after Tanist took it away; Tanist does not \
+             take it away again and moves no leader there by itself. To let it: remove the \
+             annotation, or tanist.dev/leader-before of a1"
+        );
+        assert_eq!(happenings(Some(&back), &back), []);
+        assert_eq!(happenings(Some(&back), &well), []);
+        assert_eq!(happenings(Some(&well), &back).len(), 1, "it came back again");
     }
 }

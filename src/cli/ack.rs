@@ -7,7 +7,7 @@ use clap::Args;
 use super::access::Access;
 use super::output::{EXITS_REFUSED, Exit};
 use super::{block_on, complain, say};
-use crate::operator::steer::Steering;
+use crate::operator::steer::{Acknowledgeable, Steering, acknowledgeable};
 use crate::operator::words;
 
 /// Acknowledges the incident of a location: ends the rest after its move, lets nodes lead again that
@@ -18,6 +18,9 @@ pub(super) struct Ack {
     /// The location: its exact name, which may be empty, or its MeshLocation's
     #[arg(value_name = "LOCATION")]
     location: String,
+    /// The incident, as `tanist why` and `tanist history -o yaml` name it; without it, the one at hand
+    #[arg(value_name = "INCIDENT")]
+    incident: Option<String>,
     #[command(flatten)]
     access: Access,
 }
@@ -29,13 +32,19 @@ impl Ack {
             let view = self.access.view(&client).await?;
             let location = view.find(&self.location)?;
             let place = words::place(&location);
-            let Some(incident) = view.status(&location).and_then(|said| said.incident.clone())
-            else {
-                complain(&format!("{place} has no incident to acknowledge"));
-                return Ok(Exit::Refused.into());
-            };
-            Steering::new(client).acknowledge(&location, &incident).await?;
-            say(&format!("incident {incident} of {place} is acknowledged"));
+            match acknowledgeable(&view, &location, self.incident.as_deref()) {
+                Ok(Acknowledgeable::Open(incident)) => {
+                    Steering::new(client).acknowledge(&location, &incident).await?;
+                    say(&format!("incident {incident} of {place} is acknowledged"));
+                }
+                Ok(Acknowledgeable::Done(incident)) => {
+                    say(&format!("incident {incident} of {place} was acknowledged before"));
+                }
+                Err(refusal) => {
+                    complain(&format!("refused: {refusal}"));
+                    return Ok(Exit::Refused.into());
+                }
+            }
             Ok(Exit::Done.into())
         })
     }

@@ -57,8 +57,7 @@ impl Doctor {
         block_on(async {
             let client = self.access.client().await?;
             let view = self.access.view(&client).await?;
-            let facts =
-                patiently("asking for rights and versions", gather(&client, &view, self.port));
+            let facts = patiently("asking for rights and versions", gather(&client, self.port));
             let facts = facts.await;
             let scope = match &self.node {
                 Some(node) => Scope::Node(NodeName(node.clone())),

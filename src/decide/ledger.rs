@@ -36,6 +36,22 @@ pub(super) fn acknowledge(standing: &mut Standing, view: &View<'_>) {
     }
 }
 
+/// Says that a person acknowledged what is no incident at hand, so that nothing follows.
+pub(super) fn unknown_acknowledgement(standing: &Standing, view: &View<'_>) -> Option<String> {
+    let Memory { incident, acknowledged: applied, .. } = &standing.memory;
+    let acknowledged = view.intent.acknowledged.as_ref()?;
+    if view.intent.acknowledged == *incident || view.intent.acknowledged == *applied {
+        return None;
+    }
+    let known = incident.as_ref().map_or_else(
+        || "there is none".to_owned(),
+        |incident| format!("the one at hand, or the last one, is {incident:?}"),
+    );
+    Some(format!(
+        "acknowledged {acknowledged:?} is no incident at hand, so it does nothing; {known}"
+    ))
+}
+
 /// Forgets automatic moves that are a day old, and with the last of them how the rest has grown
 /// and who is in quarantine.
 pub(super) fn forget(standing: &mut Standing, view: &View<'_>) {

@@ -4,6 +4,7 @@
 use super::heirs::Heir;
 use super::intent::MoveRequest;
 use super::memory::{Answer, Cause, End};
+use super::readded::Readded;
 use super::trust::{Attempt, Trust};
 use super::turn::{Standing, View};
 use crate::evidence::{Granularity, NodeName};
@@ -83,7 +84,7 @@ fn pin(standing: &Standing, heirs: &[Heir], view: &View<'_>) -> Option<Call> {
     })
 }
 
-/// Says why a pin cannot be followed, if so.
+/// Says why a pin is not followed, if so.
 pub(super) fn pin_complaint(view: &View<'_>) -> Option<String> {
     let pinned = match view.intent.pins.as_slice() {
         [] => return None,
@@ -93,8 +94,16 @@ pub(super) fn pin_complaint(view: &View<'_>) -> Option<String> {
             return Some(format!("{} are pinned: none of them is followed", names.join(" and ")));
         }
     };
-    let node = view.situation.evidence.mesh.nodes.get(pinned);
-    let why = match node {
+    if view.leadership.leader.as_ref() == Some(pinned) {
+        return None;
+    }
+    let why = unable(view, pinned).or_else(|| hindered(view, pinned))?;
+    Some(format!("the pin of {pinned} is not followed: {why}"))
+}
+
+/// Says why a node cannot lead, if so.
+fn unable(view: &View<'_>, pinned: &NodeName) -> Option<String> {
+    let why = match view.situation.evidence.mesh.nodes.get(pinned) {
         None => "there is no such node",
         Some(node) if node.location != *view.location => "it belongs to another location",
         Some(node) if node.cordoned => "it is cordoned",
@@ -102,7 +111,22 @@ pub(super) fn pin_complaint(view: &View<'_>) -> Option<String> {
         Some(_) if !view.is_ready(pinned) => "Kilo does not count it as Ready",
         Some(_) => return None,
     };
-    Some(format!("the pin of {pinned} is not followed: {why}"))
+    Some(why.to_owned())
+}
+
+/// Says what a pin waits for, if it takes a person to end it.
+fn hindered(view: &View<'_>, pinned: &NodeName) -> Option<String> {
+    let mesh = &view.situation.evidence.mesh;
+    let granularity = mesh.nodes.get(view.leadership.leader.as_ref()?)?.granularity;
+    match (&view.intent.pause, granularity) {
+        (Some(why), _) => Some(format!("the location is paused: {why}")),
+        (None, Granularity::Location) => {
+            Readded::in_the_way(mesh, pinned).map(|readded| readded.to_string())
+        }
+        (None, Granularity::Full | Granularity::Cross | Granularity::Unknown) => {
+            Some(format!("no leader can be moved in {granularity:?} granularity"))
+        }
+    }
 }
 
 fn request(standing: &mut Standing, heirs: &[Heir], view: &View<'_>) -> Option<Call> {
@@ -119,6 +143,11 @@ fn request(standing: &mut Standing, heirs: &[Heir], view: &View<'_>) -> Option<C
         None => heir.is_fit(),
     };
     let heir = heirs.iter().find(wanted);
+    let mesh = &view.situation.evidence.mesh;
+    if let Some(readded) = heir.and_then(|heir| Readded::in_the_way(mesh, &heir.node)) {
+        answer(standing, request, format!("refused, {readded}"));
+        return None;
+    }
     match heir {
         Some(heir) if heir.is_fit() => Some(obeyed(standing, request, heir, Attempt::Next)),
         Some(heir) if request.force && view.is_ready(&heir.node) => {

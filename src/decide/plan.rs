@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::heirs::Heir;
 use super::memory::{Answer, Move};
 use super::rails::Rail;
+use super::readded::Readded;
 use super::trust::Trust;
 use crate::evidence::{Location, Moment, NodeName};
 
@@ -68,6 +69,9 @@ pub struct LocationPlan {
     pub answered: Option<Answer>,
     /// What a person should know: alerts, and the operator's input that could not be followed.
     pub complaints: Vec<String>,
+    /// Leader annotations that somebody put back after Tanist had taken them away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readded: Vec<Readded>,
 }
 
 /// Whether a location is well, for gauges and columns.

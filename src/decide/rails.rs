@@ -8,6 +8,7 @@ use super::case::Case;
 use super::heirs::Heir;
 use super::intent::Mode;
 use super::ledger;
+use super::readded::{Readded, readded};
 use super::trust::Trust;
 use super::turn::{Standing, View, choose, needed_gain};
 use crate::evidence::{Granularity, Location, Moment};
@@ -28,6 +29,8 @@ pub enum Rail {
     Storm,
     /// A pin names the leader; a person wants it there.
     Pinned,
+    /// Somebody put a leader annotation back that Tanist had taken away; nobody is fought.
+    Readded(Readded),
     /// No heir is fit.
     NoHeir,
     /// The best heir would not serve enough more nodes.
@@ -65,6 +68,7 @@ impl Rail {
             | Self::ApiReturn
             | Self::Storm
             | Self::Pinned
+            | Self::Readded(_)
             | Self::Mode(_)
             | Self::KiloPeers
             | Self::AnotherMove(_) => false,
@@ -93,6 +97,7 @@ pub(super) fn holding(
         view.mesh.api_returns.then_some(Rail::ApiReturn),
         view.mesh.storm.then_some(Rail::Storm),
         (intent.pins == [leader.clone()]).then_some(Rail::Pinned),
+        readded(view).into_iter().next().map(Rail::Readded),
         want(case, heirs, view),
         (view.mode() != Mode::Act).then_some(Rail::Mode(view.mode())),
         peers.then_some(Rail::KiloPeers),
@@ -134,6 +139,7 @@ impl fmt::Display for Rail {
             Self::ApiReturn => write!(f, "the API server is away or has just come back"),
             Self::Storm => write!(f, "more than half of the leaders would be convicted at once"),
             Self::Pinned => write!(f, "the leader is pinned"),
+            Self::Readded(readded) => write!(f, "{readded}"),
             Self::NoHeir => write!(f, "no heir is fit"),
             Self::NoGain { gain, need } => {
                 write!(f, "the best heir would serve {gain} nodes more, and {need} are needed")

@@ -143,12 +143,13 @@ fn each_guard_rail_holds() {
     type Bend = fn(&mut Bench);
     type Held = fn(&Rail) -> bool;
     #[rustfmt::skip]
-    let table: [(&str, Bend, Held); 12] = [
+    let table: [(&str, Bend, Held); 13] = [
         ("paused",      |b| b.intent("a").pause = Some("work".into()),          |r| matches!(r, Rail::Paused(_))),
         ("granularity", |b| b.node("a1").granularity = Granularity::Full,       |r| matches!(r, Rail::Granularity(_))),
         ("api away",    |b| b.api = Api::Away,                                  |r| *r == Rail::ApiReturn),
         ("storm",       |b| b.convict("b1"),                                    |r| *r == Rail::Storm),
         ("pinned",      |b| b.intent("a").pins = vec!["a1".into()],             |r| *r == Rail::Pinned),
+        ("readded",     |b| b.readd("a3"),                                      |r| matches!(r, Rail::Readded(_))),
         ("observe",     |b| b.mode = Mode::Observe,                             |r| *r == Rail::Mode(Mode::Observe)),
         ("suggest",     |b| b.intent("a").mode = Some(Mode::Suggest),           |r| *r == Rail::Mode(Mode::Suggest)),
         ("peers",       |b| b.kilo_peers = 1,                                   |r| *r == Rail::KiloPeers),
@@ -172,6 +173,38 @@ fn each_guard_rail_holds() {
         let doubted = of(&plan, "a").health != Health::Dark;
         assert!(doubted || held.is_some_and(holds), "{name}: held by {held:?}");
     }
+}
+
+#[test]
+fn who_puts_an_annotation_back_is_told_and_not_fought_until_a_person_acts() {
+    let mut bench = Bench::new();
+    bench.readd("a1");
+    bench.convict("a1");
+    let _ = bench.at(1);
+    for second in [2, 60, 700, 7200] {
+        let plan = bench.at(second);
+        assert_eq!(wish(&plan, "a"), None, "at {second} s");
+        let readded = Readded { node: "a1".into(), by: Some("argocd".to_owned()) };
+        assert_eq!(of(&plan, "a").readded, [readded.clone()]);
+        assert_eq!(of(&plan, "a").held, Some(Rail::Readded(readded)));
+        assert_eq!(of(&plan, "a").would_move, Some("a2".into()));
+    }
+    assert_eq!(of(&bench.at(7201), "b").readded, [], "other locations are not concerned");
+
+    bench.node("a1").intent.clear();
+    assert!(wish(&bench.at(7202), "a").is_some(), "the person took the memory away");
+}
+
+#[test]
+fn a_new_leader_whose_rival_is_put_back_is_followed_by_nobody() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let plan = decided(&mut bench);
+    bench.obey(&plan, 3);
+    bench.readd("a1");
+    bench.lead(&"a".into(), &"a1".into(), Moment::at(Duration::from_secs(3)));
+    let wished = (4..700).filter_map(|second| wish(&bench.at(second), "a"));
+    assert!(wished.last().is_some_and(|last| last.to.0 == "a2"), "no second heir is tried");
 }
 
 #[test]

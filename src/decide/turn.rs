@@ -12,6 +12,7 @@ use super::plan::{LocationPlan, Progress, Wish};
 use super::policy::Policy;
 use super::proof::{Proof, proof};
 use super::rails::{self, Rail};
+use super::readded::readded;
 use super::told::Told;
 use super::trust::{Action, Spans, Trust, Word};
 use super::vetting::{Inquest, Vetting};
@@ -260,6 +261,7 @@ impl Standing {
             Proof::Lacking if view.mesh.api_returns => (self.given_up(), None),
             // Who pauses the location wants it as it was, and no further move.
             Proof::Lacking if view.intent.pause.is_some() => (Word::Incurable, None),
+            Proof::Lacking if !readded(view).is_empty() => (Word::Incurable, None),
             Proof::Lacking => match choose(others, moving.served_before, need) {
                 Some(next) => (Word::Curable, Some(next)),
                 None => (Word::Incurable, None),
@@ -383,6 +385,7 @@ impl Standing {
             served_best: best.unwrap_or(0).max(served),
             answered: self.memory.answered.clone(),
             complaints: self.complaints(case, view),
+            readded: readded(view),
             heirs,
         }
     }
@@ -404,6 +407,7 @@ impl Standing {
     fn complaints(&self, case: &Case, view: &View<'_>) -> Vec<String> {
         let mut complaints = view.intent.complaints.clone();
         complaints.extend(person::pin_complaint(view));
+        complaints.extend(ledger::unknown_acknowledgement(self, view));
         complaints.extend(self.alert.clone());
         complaints.extend(silent_agent(case, view));
 

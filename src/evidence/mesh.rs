@@ -126,6 +126,9 @@ pub struct Node {
     pub location: Location,
     /// Whether the `kilo.squat.ai/leader` annotation is present; its value means nothing.
     pub leader: bool,
+    /// Who wrote that annotation last, by the Node's managed fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_writer: Option<String>,
     /// `force-endpoint`, else `endpoint`.
     pub endpoint: Option<Endpoint>,
     /// WireGuard public key, base64 as annotated, decoded.
@@ -161,6 +164,16 @@ pub struct Node {
     pub kubernetes_ready: Option<bool>,
     /// `topology.kubernetes.io/zone`, else host name label: what fails together.
     pub failure_domain: Option<String>,
+}
+
+impl Node {
+    /// Tells whether somebody put a leader annotation back that Tanist had taken away: the memory of
+    /// it, `=` and the value, goes when Tanist itself puts it back.
+    #[must_use]
+    pub fn was_readded(&self) -> bool {
+        let before = self.intent.get("leader-before");
+        self.leader && before.is_some_and(|before| before.starts_with('='))
+    }
 }
 
 /// All nodes at one time, by name.

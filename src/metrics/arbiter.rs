@@ -288,13 +288,14 @@ const CLASSES: [Class; 14] = [
 ];
 
 /// What [`rail`] may return.
-const RAILS: [&str; 13] = [
+const RAILS: [&str; 14] = [
     "paused",
     "granularity",
     "one-ready",
     "api-return",
     "storm",
     "pinned",
+    "readded",
     "no-heir",
     "no-gain",
     "mode",
@@ -335,6 +336,7 @@ const fn rail(rail: &Rail) -> &'static str {
         Rail::ApiReturn => "api-return",
         Rail::Storm => "storm",
         Rail::Pinned => "pinned",
+        Rail::Readded(_) => "readded",
         Rail::NoHeir => "no-heir",
         Rail::NoGain { .. } => "no-gain",
         Rail::Mode(_) => "mode",
@@ -348,7 +350,7 @@ const fn rail(rail: &Rail) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::Mode;
+    use crate::decide::{Mode, Readded};
     use crate::evidence::{Granularity, Moment};
 
     #[test]
@@ -360,6 +362,7 @@ mod tests {
             Rail::ApiReturn,
             Rail::Storm,
             Rail::Pinned,
+            Rail::Readded(Readded { node: "a".into(), by: None }),
             Rail::NoHeir,
             Rail::NoGain { gain: 0, need: 1 },
             Rail::Mode(Mode::Observe),

@@ -57,6 +57,8 @@ pub struct LocationStatus {
     pub paused: Vec<String>,
     /// The nodes pinned in it.
     pub pins: Vec<NodeName>,
+    /// What the arbiter wants a person to know.
+    pub complaints: Vec<String>,
     /// What goes on, for people.
     pub note: String,
 }
@@ -129,6 +131,7 @@ impl LocationStatus {
             mode: status.mode.clone().or_else(|| spec?.mode.clone()),
             paused: view.pauses(location),
             pins: view.pins(location).into_iter().cloned().collect(),
+            complaints: status.complaints.clone(),
             note: note(view, location, status),
         }
     }
@@ -173,11 +176,13 @@ fn note(view: &View, location: &Location, status: &MeshLocationStatus) -> String
         };
     }
     let pins = view.pins(location);
+    let complaint = status.complaints.first();
     let well = status.verdict.as_deref() == Some("forwards");
     let trust = status.remembered().map(|memory| memory.trust);
     match (status.because.as_deref(), pins.as_slice(), trust) {
         (None, ..) => "no arbiter has spoken yet".to_owned(),
         (Some(because), ..) if !well => brief(because),
+        (Some(_), ..) if complaint.is_some() => complaint.cloned().unwrap_or_default(),
         (_, [], Some(Trust::Resting { until })) if until > view.at => {
             format!("rests for {} after a move", words::ago(view.at, until))
         }

@@ -74,6 +74,7 @@ impl Why {
     #[must_use]
     pub fn text(&self, width: u16, every: Shown) -> String {
         let mut parts = vec![self.headline(), self.counts(width)];
+        parts.extend(self.complaints());
         parts.extend(self.listed(width, every));
         parts.extend(self.silent());
         parts.extend(self.findings());
@@ -142,6 +143,11 @@ impl Why {
         };
         let header = ["FROM", "TO", "ADDRESS", "FLOW", "BURST", "STEADY", "ROUND TRIP", ""];
         (!rows.is_empty()).then(|| format!("{title}\n{}", table(header, rows, width)))
+    }
+
+    fn complaints(&self) -> Option<String> {
+        let said: Vec<_> = self.status.complaints.iter().map(|said| format!("  {said}")).collect();
+        (!said.is_empty()).then(|| format!("What a person should know\n{}", said.join("\n")))
     }
 
     fn silent(&self) -> Option<String> {

@@ -46,7 +46,8 @@ pub(crate) async fn roles_grant_no_more() -> anyhow::Result<()> {
     let arbiter = Account::ARBITER.client_on(&server, &admin, "a").await?;
     ask_until(&agent, (Method::GET, "/api/v1/nodes"), MERGE, &Value::Null, |a| a.code == 200)
         .await?;
-    ask_until(&arbiter, (Method::GET, NODE), MERGE, &Value::Null, |a| a.code == 200).await?;
+    ask_until(&arbiter, (Method::GET, "/api/v1/nodes"), MERGE, &Value::Null, |a| a.code == 200)
+        .await?;
 
     let locations = "/apis/tanist.dev/v1alpha1/meshlocations";
     let secrets = "/api/v1/namespaces/tanist/secrets";

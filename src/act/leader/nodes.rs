@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation};
-use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -16,7 +15,7 @@ use super::steps::Step;
 use crate::cluster::lease::Fence;
 use crate::cluster::objects::{MoveRecord, SlimNode, WrittenBefore};
 use crate::evidence::kilo::key::LEADER;
-use crate::evidence::{Mesh, NodeName, UnixTime};
+use crate::evidence::{Mesh, Node, NodeName, UnixTime};
 
 /// Remembers on a Node what its operator had: `absent`, or `=` and the value.
 pub const LEADER_BEFORE: &str = "tanist.dev/leader-before";
@@ -104,23 +103,6 @@ impl Nodes {
         let patch = kube::api::Patch::Merge(patch);
         unless_gone(self.patch(format!("take our annotations off {node}"), node, &patch).await)
     }
-
-    /// Returns who wrote a node's leader annotation last, where the server knows.
-    pub(crate) async fn manager(&self, node: &NodeName) -> Option<String> {
-        last_writer(&self.client, node).await
-    }
-}
-
-/// Returns who wrote a node's leader annotation last, where the server knows.
-pub(crate) async fn last_writer(client: &Client, node: &NodeName) -> Option<String> {
-    let api = Api::<Node>::all(client.clone());
-    let object = call(format!("read {node}"), api.get(&node.0)).await.ok()?;
-    let path = format!("f:{LEADER}");
-    object.metadata.managed_fields?.into_iter().find_map(|entry| {
-        let fields = entry.fields_v1?.0;
-        fields.get("f:metadata")?.get("f:annotations")?.get(&path)?;
-        entry.manager
-    })
 }
 
 /// Takes a node that is gone for one that was written: there is nothing left to write.
@@ -140,12 +122,13 @@ impl View {
         self.mesh.nodes.insert(node.name.clone(), node);
     }
 
-    /// Returns the first node that is to lose an annotation which it lost before.
-    pub(crate) fn readded(&self, steps: &[Step]) -> Option<NodeName> {
-        let readded = |step: &&Step| {
-            step.value.is_none() && self.objects.get(&step.node).is_some_and(was_readded)
-        };
-        steps.iter().find(readded).map(|step| step.node.clone())
+    /// Returns why these writes must not be made, if one of them takes an annotation away that was
+    /// taken away before.
+    pub(crate) fn readded(&self, steps: &[Step]) -> Option<MoveError> {
+        let losers = steps.iter().filter(|step| step.value.is_none());
+        let mut losers = losers.filter_map(|step| self.mesh.nodes.get(&step.node));
+        let Node { name, leader_writer, .. } = losers.find(|node| node.was_readded())?;
+        Some(MoveError::Readded { node: name.clone(), manager: leader_writer.clone() })
     }
 
     /// Notes in the record what stands on the nodes that are about to change; tells whether that
@@ -162,14 +145,6 @@ impl View {
         }
         record.nodes.len() > noted
     }
-}
-
-/// Tells whether somebody put back a leader annotation that we took away: when we put one back
-/// ourselves, the memory of it goes.
-#[must_use]
-pub fn was_readded(object: &SlimNode) -> bool {
-    let before = object.annotation(LEADER_BEFORE).and_then(parse);
-    object.annotation(LEADER).is_some() && before.is_some_and(|value| value.is_some())
 }
 
 /// Returns the write as a JSON patch that fails if the node is not as it was seen.

@@ -4,7 +4,7 @@
 use super::*;
 use crate::act::tests::bed::{Bed, Gate, HERE, Term, now, wish};
 use crate::cluster::objects::SlimNode;
-use crate::decide::Cause;
+use crate::decide::{Cause, Readded};
 use crate::evidence::kilo::key::{LAST_SEEN, LEADER};
 
 /// Every shape of promotion: with and without annotations to remove, public or not, with a beaten
@@ -259,11 +259,16 @@ async fn a_controller_that_puts_an_annotation_back_is_noticed_and_not_fought() {
     let (mover, _gate, _term) = bed.arbiter(1);
     mover.hold(&HERE.into(), &wish("i1", "a", "b"), &Nudges::new()).await.unwrap();
     mover.close(&HERE.into(), MoveOutcome::Verified, None).await.unwrap();
-    assert!(nodes(&bed).await.iter().all(|node| !was_readded(node)));
+    let readded = async || {
+        let nodes = nodes(&bed).await;
+        nodes.iter().filter_map(|node| Readded::of(&node.read("region"))).collect::<Vec<_>>()
+    };
+    assert_eq!(readded().await, []);
 
     bed.annotate("a", LEADER, Some("yes")).await;
     let marked = marks(&bed).await;
-    assert!(was_readded(&nodes(&bed).await[0]));
+    let told = Readded { node: "a".into(), by: Some("gitops".to_owned()) };
+    assert_eq!(readded().await, [told], "what the decision goes by names who did it");
     let error = mover.hold(&HERE.into(), &wish("i2", "a", "b"), &Nudges::new()).await.unwrap_err();
 
     assert!(error.is_refusal());

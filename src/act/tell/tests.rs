@@ -38,23 +38,3 @@ async fn an_event_is_found_on_the_node_and_on_the_location() {
         assert_eq!(event.note.as_ref().unwrap().len(), LONGEST_NOTE);
     }
 }
-
-#[tokio::test]
-async fn an_event_names_who_put_an_annotation_back() {
-    let bed = Bed::with(&["a", "b"]).await;
-    bed.annotate("a", crate::evidence::kilo::key::LEADER, Some("true")).await;
-    let mut writes = bed.server.subscribe();
-    let events = Events::start(bed.client.clone(), "test");
-    events.tell(Telling {
-        reason: Reason::AnnotationReadded,
-        location: HERE.into(),
-        node: Some("a".into()),
-        note: "put the leader annotation of a back".to_owned(),
-    });
-    while !writes.recv().await.unwrap().resource.starts_with("events") {}
-
-    let api = Api::<Written>::namespaced(bed.client.clone(), "default");
-    let found = api.list(&Default::default()).await.unwrap().items;
-    assert_eq!(found[0].note.as_deref(), Some("gitops put the leader annotation of a back"));
-    assert_eq!(found[0].reason.as_deref(), Some("AnnotationReadded"));
-}

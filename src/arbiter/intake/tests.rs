@@ -69,23 +69,6 @@ fn an_object_under_another_name_is_not_read_and_complained_of() {
 }
 
 #[test]
-fn an_annotation_that_came_back_is_told_once() {
-    let taken = [("tanist.dev/leader-before", "=true")];
-    let back = [("tanist.dev/leader-before", "=true"), (key::LEADER, "true")];
-    let mut intake = Intake::default();
-    let mut look = |more: &[(&str, &str)]| {
-        intake.nodes(&nodes(&[node("a1", "a", more)]), "region");
-        intake.readded()
-    };
-    let told = vec![("a".into(), NodeName::from("a1"))];
-    assert_eq!(look(&taken), []);
-    assert_eq!(look(&back), told);
-    assert_eq!(look(&back), []);
-    assert_eq!(look(&taken), []);
-    assert_eq!(look(&back), told, "it came back again");
-}
-
-#[test]
 fn a_report_in_another_nodes_name_is_not_heard() {
     let report = |name: &str| {
         let object = serde_json::json!({

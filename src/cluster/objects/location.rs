@@ -115,6 +115,9 @@ pub struct MeshLocationStatus {
     /// The incident at hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
+    /// What a person should know: wishes that are not followed and why, what came to nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub complaints: Vec<String>,
     /// How many nodes are served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<Served>,

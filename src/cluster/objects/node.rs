@@ -5,18 +5,20 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ClusterResourceScope;
 use k8s_openapi::api::core::v1::{NodeAddress, NodeCondition, Taint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
 use kube::Resource;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::evidence::kilo::{self, RawNode};
 use crate::evidence::{self, Node};
 
-/// A Node without what nobody here reads: managed fields, foreign annotations, images, capacity.
+/// A Node without what nobody here reads: foreign annotations, images, capacity, and managed fields
+/// but for who owns the leader annotation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SlimNode {
-    /// Name, uid, resourceVersion, labels, deletion timestamp and the annotations of Kilo, Tanist
-    /// and Flannel.
+    /// Name, uid, resourceVersion, labels, deletion timestamp, the annotations of Kilo, Tanist and
+    /// Flannel, and the owners of the leader annotation.
     #[serde(deserialize_with = "slim_metadata")]
     pub metadata: ObjectMeta,
     /// The part of `spec` that matters.
@@ -82,7 +84,13 @@ impl SlimNode {
             deleting: self.metadata.deletion_timestamp.is_some(),
             ready: ready.map(|known| known.status == "True"),
         };
-        kilo::read(&raw, topology_label)
+        Node { leader_writer: self.leader_writer(), ..kilo::read(&raw, topology_label) }
+    }
+
+    /// Returns who wrote the leader annotation last, where the server knows.
+    fn leader_writer(&self) -> Option<String> {
+        let owners = self.metadata.managed_fields.iter().flatten();
+        owners.max_by_key(|owner| owner.time.as_ref().map(|time| time.0))?.manager.clone()
     }
 }
 
@@ -136,7 +144,44 @@ pub fn unread_annotations(node: &Node) -> Vec<String> {
 /// The prefixes of the annotations that are kept.
 const KEPT: [&str; 3] = ["kilo.squat.ai/", "tanist.dev/", "flannel.alpha.coreos.com/"];
 
-/// Reads metadata without ever allocating its managed fields, the largest part of a Node.
+/// Who owns which fields; of these the leader annotation alone is asked for.
+#[derive(Deserialize)]
+struct Owner {
+    manager: Option<String>,
+    time: Option<Time>,
+    #[serde(rename = "fieldsV1")]
+    fields: Option<OwnedFields>,
+}
+
+#[derive(Deserialize)]
+struct OwnedFields {
+    #[serde(rename = "f:metadata")]
+    metadata: Option<OwnedMetadata>,
+}
+
+#[derive(Deserialize)]
+struct OwnedMetadata {
+    #[serde(rename = "f:annotations")]
+    annotations: Option<OwnedAnnotations>,
+}
+
+#[derive(Deserialize)]
+struct OwnedAnnotations {
+    #[serde(rename = "f:kilo.squat.ai/leader")]
+    leader: Option<IgnoredAny>,
+}
+
+impl Owner {
+    /// Returns its name, without its fields, if the leader annotation is among them.
+    fn of_leader(self) -> Option<ManagedFieldsEntry> {
+        self.fields?.metadata?.annotations?.leader?;
+        let Self { manager, time, .. } = self;
+        Some(ManagedFieldsEntry { manager, time, ..ManagedFieldsEntry::default() })
+    }
+}
+
+/// Reads metadata without ever allocating the managed fields, the largest part of a Node: who owns
+/// the leader annotation is all that is kept of them.
 fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -147,6 +192,7 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         deletion_timestamp: Option<Time>,
         labels: Option<BTreeMap<String, String>>,
         annotations: Option<BTreeMap<String, String>>,
+        managed_fields: Option<Vec<Owner>>,
     }
 
     let slim = Slim::deserialize(deserializer)?;
@@ -155,6 +201,9 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         annotations
     });
 
+    let owners: Vec<_> =
+        slim.managed_fields.into_iter().flatten().filter_map(Owner::of_leader).collect();
+
     Ok(ObjectMeta {
         name: slim.name,
         uid: slim.uid,
@@ -162,6 +211,7 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         deletion_timestamp: slim.deletion_timestamp,
         labels: slim.labels,
         annotations,
+        managed_fields: (!owners.is_empty()).then_some(owners),
         ..ObjectMeta::default()
     })
 }

@@ -45,7 +45,35 @@ fn a_node_is_read_without_its_bulk() {
     assert_eq!(node.annotation("kilo.squat.ai/leader"), Some(""));
     assert_eq!(node.annotation("big/one"), None);
     assert_eq!(node.metadata.managed_fields, None);
+    assert_eq!(node.read("region").leader_writer, None);
     assert_eq!(node.spec.pod_cidr.as_deref(), Some("10.42.0.0/24"));
+}
+
+#[test]
+fn of_all_managed_fields_who_wrote_the_leader_annotation_last_is_kept() {
+    let owner = |manager: &str, key: &str, second: u32| {
+        let time = format!("2026-01-02T03:04:{second:02}Z");
+        serde_json::json!({
+            "manager": manager, "operation": "Update", "apiVersion": "v1", "time": time,
+            "fieldsType": "FieldsV1",
+            "fieldsV1": { "f:metadata": { "f:annotations": { ".": {}, key: {} } }, "f:spec": {} },
+        })
+    };
+    let leader = "f:kilo.squat.ai/leader";
+    let fields = [
+        owner("first", leader, 1),
+        owner("argocd", leader, 7),
+        owner("kg", "f:kilo.squat.ai/last-seen", 9),
+        serde_json::json!({ "manager": "kubelet", "fieldsV1": { "f:status": { "f:images": {} } } }),
+    ];
+    let node: SlimNode = serde_json::from_value(serde_json::json!({
+        "metadata": { "name": "n1", "managedFields": fields },
+    }))
+    .unwrap();
+
+    assert_eq!(node.read("region").leader_writer.as_deref(), Some("argocd"));
+    let kept = node.metadata.managed_fields.unwrap();
+    assert!(kept.len() == 2 && kept.iter().all(|owner| owner.fields_v1.is_none()), "{kept:?}");
 }
 
 #[test]

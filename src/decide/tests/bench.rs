@@ -97,6 +97,14 @@ impl Bench {
         led.since = at;
     }
 
+    /// Lets a controller put the leader annotation of a node back that Tanist had taken away.
+    pub(super) fn readd(&mut self, node: &str) {
+        let node = self.node(node);
+        node.leader = true;
+        node.leader_writer = Some("argocd".to_owned());
+        node.intent.insert("leader-before".to_owned(), "=true".to_owned());
+    }
+
     pub(super) fn convict(&mut self, node: &str) {
         let name = NodeName::from(node);
         let location = self.evidence.mesh.nodes[&name].location.clone();

@@ -20,11 +20,14 @@ fn a_pin_wins_in_every_mode_but_not_over_a_pause() {
 fn a_pin_that_cannot_be_followed_is_complained_of() {
     type Bend = fn(&mut Bench);
     #[rustfmt::skip]
-    let table: [(Bend, &str); 4] = [
+    let table: [(Bend, &str); 7] = [
         (|b| b.intent("a").pins = vec!["a2".into(), "a3".into()],                             "none of them"),
         (|b| { b.intent("a").pins = vec!["a3".into()]; b.node("a3").cordoned = true; },       "cordoned"),
         (|b| b.intent("a").pins = vec!["b2".into()],                                          "another location"),
         (|b| { b.intent("a").pins = vec!["a3".into()]; b.evidence.leaders.get_mut(&"a".into()).expect("a").ready.remove(&"a3".into()); }, "Ready"),
+        (|b| { b.intent("a").pins = vec!["a3".into()]; b.intent("a").pause = Some("work".into()); }, "the pin of a3 is not followed: the location is paused: work"),
+        (|b| { b.intent("a").pins = vec!["a3".into()]; b.node("a1").granularity = Granularity::Full; }, "no leader can be moved in Full granularity"),
+        (|b| { b.intent("a").pins = vec!["a3".into()]; b.readd("a1"); },                       "argocd put the leader annotation of a1 back"),
     ];
     for (bend, said) in table {
         let mut bench = Bench::new();
@@ -109,4 +112,54 @@ fn a_pause_while_a_leader_proves_itself_brings_the_old_one_back() {
     bench.intent("a").pause = Some("work".into());
     let moving = (4..60).filter_map(|second| wish(&bench.at(second), "a")).last().expect("a move");
     assert_eq!((moving.to.0.as_str(), moving.cause), ("a1", Cause::Revert));
+}
+
+#[test]
+fn a_pin_on_the_leader_has_what_it_wants() {
+    let mut bench = Bench::new();
+    bench.intent("a").pins = vec!["a1".into()];
+    bench.intent("a").pause = Some("work".into());
+    bench.node("a1").cordoned = true;
+    assert_eq!(of(&bench.at(1), "a").complaints, [""; 0]);
+}
+
+#[test]
+fn a_request_that_would_fight_somebody_is_turned_down_with_who_it_is() {
+    let mut bench = Bench::new();
+    bench.readd("a1");
+    bench.intent("a").request =
+        Some(MoveRequest { id: "1".into(), to: Some("a2".into()), by: "ann".into(), force: true });
+    let plan = bench.at(1);
+    assert_eq!(wish(&plan, "a"), None);
+    let answer = of(&plan, "a").answered.clone().expect("an answer").answer;
+    assert_eq!(
+        answer,
+        "refused, argocd put the leader annotation of a1 back after Tanist took it away"
+    );
+}
+
+#[test]
+fn an_acknowledgement_of_what_is_no_incident_is_complained_of() {
+    let known = Memory {
+        incident: Some("a1-7".to_owned()),
+        acknowledged: Some("a1-3".to_owned()),
+        ..Memory::default()
+    };
+    let none = Memory::default();
+    #[rustfmt::skip]
+    let table = [
+        (&none,  None,         ""),
+        (&none,  Some("a1-9"), "acknowledged \"a1-9\" is no incident at hand, so it does nothing; there is none"),
+        (&known, None,         ""),
+        (&known, Some("a1-7"), ""),
+        (&known, Some("a1-3"), ""),
+        (&known, Some("a1-9"), "acknowledged \"a1-9\" is no incident at hand, so it does nothing; the one at hand, or the last one, is \"a1-7\""),
+    ];
+    for (memory, acknowledged, said) in table {
+        let mut bench = Bench::new();
+        bench.decider.resume("a".into(), memory.clone());
+        bench.intent("a").acknowledged = acknowledged.map(str::to_owned);
+        let complaints = of(&bench.at(1), "a").complaints.clone();
+        assert_eq!(complaints.join(""), said, "{acknowledged:?}");
+    }
 }

@@ -78,6 +78,7 @@ pub fn read(raw: &RawNode, topology_label: &str) -> Node {
         name: NodeName(raw.name.clone()),
         location: Location(location.unwrap_or_default()),
         leader: annotation(key::LEADER).is_some(),
+        leader_writer: None,
         endpoint: annotation(key::FORCE_ENDPOINT)
             .and_then(parse_endpoint)
             .or_else(|| annotation(key::ENDPOINT).and_then(parse_endpoint)),

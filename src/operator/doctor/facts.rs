@@ -13,10 +13,7 @@ use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt as _};
 
-use super::super::steer::was_readded;
-use super::super::view::{Said, View};
-use crate::act::leader::last_writer;
-use crate::evidence::NodeName;
+use super::super::view::Said;
 
 /// The label of everything that belongs to Tanist.
 const OURS: &str = "app.kubernetes.io/part-of=tanist";
@@ -97,24 +94,21 @@ pub struct Facts {
     pub accounts: Vec<(String, Answer)>,
     /// Whether the admission policy stands.
     pub policy: Policy,
-    /// Nodes whose annotation came back after we took it, each with who wrote it.
-    pub readders: BTreeMap<NodeName, Option<String>>,
     /// The port that answers probes.
     pub port: u16,
 }
 
 /// Asks the server.
-pub async fn gather(client: &Client, view: &View, port: u16) -> Facts {
-    let (kubernetes, kilo, caller, accounts, policy, readders) = futures::join!(
+pub async fn gather(client: &Client, port: u16) -> Facts {
+    let (kubernetes, kilo, caller, accounts, policy) = futures::join!(
         client.apiserver_version(),
         kilo(client),
         caller(client),
         accounts(client),
         policy(client),
-        readders(client, view),
     );
     let kubernetes = kubernetes.ok().map(|version| version.git_version);
-    Facts { kubernetes, kilo, caller, accounts, policy, readders, port }
+    Facts { kubernetes, kilo, caller, accounts, policy, port }
 }
 
 async fn kilo(client: &Client) -> Option<BTreeMap<String, usize>> {
@@ -215,13 +209,4 @@ async fn policy(client: &Client) -> Policy {
         (false, true) => Policy::Bound(policies),
         (false, false) => Policy::Unbound(unbound),
     }
-}
-
-/// Names who put leader annotations back that Tanist had taken away.
-async fn readders(client: &Client, view: &View) -> BTreeMap<NodeName, Option<String>> {
-    let mut readders = BTreeMap::new();
-    for node in view.mesh.nodes.values().filter(|node| was_readded(node)) {
-        readders.insert(node.name.clone(), last_writer(client, &node.name).await);
-    }
-    readders
 }

@@ -8,7 +8,9 @@ use super::super::view::{Arbiter, View};
 use super::super::words;
 use super::facts::Facts;
 use super::{Level, Line, Round};
+use crate::act::leader::LEADER_BEFORE;
 use crate::cluster::objects::unread_annotations;
+use crate::decide::Readded;
 use crate::evidence::{Granularity, Location, UnixTime};
 
 pub(super) fn examine(view: &View, facts: &Facts) -> Vec<Line> {
@@ -17,7 +19,7 @@ pub(super) fn examine(view: &View, facts: &Facts) -> Vec<Line> {
     lines.extend(granularity(view));
     lines.extend(heirs(view));
     lines.extend(intent(view));
-    lines.extend(readded(facts));
+    lines.extend(readded(view));
     lines.extend(unread(view));
     lines
 }
@@ -154,22 +156,20 @@ fn complaints(view: &View, location: &Location) -> Vec<String> {
     intent.complaints
 }
 
-fn readded(facts: &Facts) -> Vec<Line> {
-    let line = |(node, manager): (&crate::evidence::NodeName, &Option<String>)| {
-        let who = manager.as_deref().unwrap_or("somebody");
-        Line {
-            level: Level::Warning,
-            check: "re-added annotation",
-            place: node.0.clone(),
-            seen: format!("{who} put kilo.squat.ai/leader back after Tanist took it away"),
-            expected: "nobody fights over an annotation",
-            advice: format!(
-                "take it out of what {who} applies, or leave it there and unset \
-                 tanist.dev/leader-before to let Tanist move again"
-            ),
-        }
+fn readded(view: &View) -> Vec<Line> {
+    let line = |readded: Readded| Line {
+        level: Level::Warning,
+        check: "re-added annotation",
+        place: readded.node.0.clone(),
+        seen: readded.to_string(),
+        expected: "nobody fights over an annotation",
+        advice: format!(
+            "take it out of what {} applies, or leave it there and unset {LEADER_BEFORE} to let \
+             Tanist move again",
+            readded.by.as_deref().unwrap_or("they")
+        ),
     };
-    facts.readders.iter().map(line).collect()
+    view.mesh.nodes.values().filter_map(Readded::of).map(line).collect()
 }
 
 fn unread(view: &View) -> Vec<Line> {

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use super::facts::{Answer, CALLER, Policy};
 use super::*;
 use crate::evidence::kilo::key;
@@ -20,7 +18,6 @@ fn facts() -> Facts {
             ("tanist:tanist-arbiter".to_owned(), Answer::Allowed),
         ],
         policy: Policy::Bound(vec!["tanist-arbiter".to_owned()]),
-        readders: BTreeMap::new(),
         port: 1108,
     }
 }
@@ -50,6 +47,11 @@ fn report<'v>(view: &'v mut View, node: &str) -> &'v mut crate::evidence::Report
 fn spoil(view: &mut View, node: &str) -> &'static str {
     report(view, node).abstains = Some(Abstention::RoundLate);
     ""
+}
+
+fn readd(view: &mut View, node: &str, by: Option<&str>) {
+    annotate(view, node, "leader-before", "=");
+    view.mesh.nodes.get_mut(&NodeName::from(node)).unwrap().leader_writer = by.map(str::to_owned);
 }
 
 fn grow_old(view: &mut View, node: &str) {
@@ -82,7 +84,8 @@ fn each_fault_is_told_with_its_place_and_what_to_do() {
         (|v, _| annotate(v, "a2", "promotion", "always"), Warning, "intent", "a", "promotion \"always\" of a2 is not prefer, neutral, prefer-not or must-not; read as must-not"),
         (|v, _| annotate(v, "a2", "pined", "true"), Warning, "intent", "a", "annotation tanist.dev/pined of a2 means nothing; there are promotion, pin and pause"),
         (|v, _| { annotate(v, "a2", "pin", "true"); annotate(v, "a3", "pin", "true"); }, Warning, "intent", "a", "a2, a3 are pinned: none of them is followed"),
-        (|_, f| { f.readders.insert("a1".into(), Some("argocd".to_owned())); }, Warning, "re-added annotation", "a1", "argocd put kilo.squat.ai/leader back after Tanist took it away"),
+        (|v, _| readd(v, "a1", Some("argocd")), Warning, "re-added annotation", "a1", "argocd put the leader annotation of a1 back after Tanist took it away"),
+        (|v, _| readd(v, "a1", None), Warning, "re-added annotation", "a1", "somebody put the leader annotation of a1 back after Tanist took it away"),
         (|_, f| f.caller[2].1 = Answer::Denied, Warning, "your rights", "you", "no right to patch nodes"),
         (|_, f| f.accounts[0].1 = Answer::Allowed, Broken, "accounts", "tanist:tanist-agent", "it may patch Nodes"),
         (|_, f| f.accounts[1].1 = Answer::Denied, Broken, "accounts", "tanist:tanist-arbiter", "it may not patch Nodes, so it cannot move a leader"),

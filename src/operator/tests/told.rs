@@ -47,7 +47,7 @@ type Change = fn(&mut View);
 #[test]
 fn the_note_says_what_goes_on() {
     #[rustfmt::skip]
-    let table: [(Change, &str); 9] = [
+    let table: [(Change, &str); 10] = [
         (|_| {}, ""),
         (|v| status(v, "a").moving = Some(record(MovePhase::Recorded)), "moving to a2"),
         (|v| status(v, "a").moving = Some(record(MovePhase::Written)), "a2 proves itself"),
@@ -56,6 +56,7 @@ fn the_note_says_what_goes_on() {
         (|v| v.locations.get_mut(&"a".into()).unwrap().spec.pause = Some(String::new()), "paused: no reason given"),
         (|v| annotate(v, "a3", "pin", "true"), "a3 is pinned"),
         (|v| { annotate(v, "a3", "pin", "true"); annotate(v, "a2", "pin", "true"); }, "a2, a3 are pinned: none is followed"),
+        (|v| status(v, "a").complaints = vec!["argocd put it back".to_owned()], "argocd put it back"),
         (|v| status(v, "a").verdict = Some("dark".to_owned()), "fresh flows pass"),
     ];
     for (change, note) in table {
@@ -114,6 +115,7 @@ fn why_tells_ways_apart_and_adds_them_up() {
         vec![path("a3", Flow::NewUdp, (5, 0)), path("a1", Flow::NewTcp, (3, 0))],
     );
     view.reports.remove(&NodeName::from("a3"));
+    status(&mut view, "a").complaints = vec!["argocd put it back".to_owned()];
 
     let why = Why::of(&view, &"a".into(), None).unwrap();
     let tallies: Vec<_> = why
@@ -137,6 +139,7 @@ fn why_tells_ways_apart_and_adds_them_up() {
     for part in [
         "a is led by a1 for 2 h: annotated, with a public endpoint.",
         "Health: forwards: fresh flows pass.",
+        "What a person should know\n  argocd put it back",
         "out of it         new UDP   2      2 of 16  2",
         "a2    b2  pod      new UDP         2/8     1.5 ms",
         "a3    no   3       Hairpin: frames did not arrive",

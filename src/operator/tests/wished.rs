@@ -1,10 +1,14 @@
 //! What people may wish for, and how a wish is followed to its end.
 
 use super::mesh::*;
-use crate::cluster::objects::{MeshLocationStatus, MoveOutcome, MovePhase, RequestAnswer};
-use crate::decide::MoveRequest;
+use crate::cluster::objects::{
+    IncidentEnd, MeshLocationStatus, MoveOutcome, MovePhase, RequestAnswer,
+};
+use crate::decide::{Memory, MoveRequest, Readded};
 use crate::evidence::{Location, NodeName};
-use crate::operator::steer::{Insistence, Refusal, Wanted, pinnable, wanted};
+use crate::operator::steer::{
+    Acknowledgeable, Insistence, Refusal, Wanted, acknowledgeable, pinnable, wanted,
+};
 use crate::operator::view::{Arbiter, View};
 use crate::operator::watch::{Ending, Follow};
 
@@ -53,7 +57,7 @@ fn a_move_is_asked_for_only_if_it_can_be_answered_and_is_fit() {
         (|v| status(v, "a").moving = Some(record(MovePhase::Written)), None, Fit, Err(Refusal::Moving("a2".into()))),
         (|v| spec(v, "a").request = Some(request("r1")), None, Fit, Err(Refusal::Pending { by: "jane".to_owned(), id: "r1".to_owned() })),
         (|v| { spec(v, "a").request = Some(request("r1")); answer(status(v, "a"), "r1", "moving to a2"); }, None, Fit, to("a2")),
-        (|v| annotate(v, "a1", "leader-before", "=true"), None, Fit, Err(Refusal::Readded("a1".into()))),
+        (|v| annotate(v, "a1", "leader-before", "=true"), None, Fit, Err(Refusal::Readded(Readded { node: "a1".into(), by: None }))),
         (|v| annotate(v, "a1", "leader-before", "absent"), None, Fit, to("a2")),
         (|v| v.arbiter = Arbiter::Nobody, None, Fit, Err(Refusal::NoArbiter)),
         (|v| v.arbiter = Arbiter::Unknown, None, Fit, to("a2")),
@@ -93,6 +97,32 @@ fn a_node_is_pinned_only_if_it_can_lead_and_nobody_else_is_pinned() {
         change(&mut view);
         assert_eq!(pinnable(&view, &"a2".into(), insistence), expected, "row {index}");
     }
+}
+
+#[test]
+fn only_the_incident_at_hand_is_acknowledged_and_the_known_ones_are_named() {
+    let unknown = |asked: &str, known: &str| {
+        Err(Refusal::NoIncident { asked: asked.to_owned(), known: known.to_owned() })
+    };
+    let open = |incident: &str| Ok(Acknowledgeable::Open(incident.to_owned()));
+    let mut view = view();
+    let ask = |view: &View, asked| acknowledgeable(view, &"a".into(), asked);
+    assert_eq!(ask(&view, None), Err(Refusal::NothingToAcknowledge));
+    assert_eq!(ask(&view, Some("a1-7")), Err(Refusal::NothingToAcknowledge));
+
+    status(&mut view, "a").incident = Some("a1-7".to_owned());
+    assert_eq!(ask(&view, None), open("a1-7"));
+    assert_eq!(ask(&view, Some("a1-7")), open("a1-7"));
+    assert_eq!(ask(&view, Some("a1-8")), unknown("a1-8", "there is a1-7"));
+
+    let past = incident(900, Some((600, IncidentEnd::Healed)));
+    let known = format!("there is a1-7; over already: {}", past.incident);
+    status(&mut view, "a").incidents = vec![past.clone()];
+    assert_eq!(ask(&view, Some(&past.incident)), unknown(&past.incident, &known));
+
+    let memory = Memory { acknowledged: Some("a1-7".to_owned()), ..Memory::default() };
+    status(&mut view, "a").memory = Some(serde_json::to_value(memory).unwrap());
+    assert_eq!(ask(&view, None), Ok(Acknowledgeable::Done("a1-7".to_owned())));
 }
 
 fn answer(status: &mut MeshLocationStatus, id: &str, answer: &str) {
@@ -139,7 +169,7 @@ fn a_move_that_is_given_up_ends_it() {
         at: NOW,
         end: crate::decide::End::Refused,
     };
-    let memory = crate::decide::Memory { moves: vec![past], ..Default::default() };
+    let memory = Memory { moves: vec![past], ..Default::default() };
     status.memory = Some(serde_json::to_value(memory).unwrap());
     assert_eq!(follow.look(&status), (vec![], Some(Ending::GivenUp)));
 }

@@ -62,7 +62,7 @@ fn only_what_we_took_away_can_be_put_back() {
         (&[],                                         false),
     ];
     for (annotations, readded) in table {
-        let object = serde_json::from_value(node(annotations)).unwrap();
-        assert_eq!(was_readded(&object), readded, "{annotations:?}");
+        let object: SlimNode = serde_json::from_value(node(annotations)).unwrap();
+        assert_eq!(object.read("region").was_readded(), readded, "{annotations:?}");
     }
 }
