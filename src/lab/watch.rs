@@ -220,7 +220,7 @@ impl<'a> Watch<'a> {
             What::Move(location, record) if *location == here => {
                 // The list is not rewritten for every change, so that before the fault counts too.
                 let mut heirs = fit_heirs(&self.vigil.chronicle, location);
-                heirs.append(&mut self.heirs);
+                heirs.extend(self.heirs.iter().cloned());
                 self.fit = heirs.contains(&record.to);
                 self.first(Moment::Verdict, at);
                 self.first(Moment::Reported, at);
