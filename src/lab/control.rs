@@ -2,7 +2,7 @@
 //! and a way to it from the machine outside.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener as Listener;
+use std::net::{IpAddr, TcpListener as Listener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::access::{self, Access, Tokens, User};
 use super::accounts;
 use super::admission;
 use super::apiserver::{Fault, Server};
-use super::gate::Threshold;
+use super::gate::{Hold, Threshold};
 use super::inventory;
 use super::rights;
 use super::servers::{self, Programs, Servers};
@@ -144,11 +144,12 @@ impl ControlPlane {
         }
     }
 
-    /// Lets the embedded server take its time over the writes of a move. The real one cannot be made
-    /// to: who wants to see a step of a move there must be quick.
-    pub fn slow_moves(&self, wait: Duration) {
-        if let Answering::Embedded { server, .. } = &self.answering {
-            server.faults().set(Fault::SlowMoves(wait));
+    /// Lets the writes of a move take their time: all of them at the embedded server; at the real one
+    /// whatever the node at this address says, so that what it has not said yet dies with it.
+    pub fn slow_moves(&self, wait: Duration, from: IpAddr) {
+        match &self.answering {
+            Answering::Embedded { server, .. } => server.faults().set(Fault::SlowMoves(wait)),
+            Answering::Real(servers) => servers.gate.hold(Some(Hold { from, wait })),
         }
     }
 
@@ -156,7 +157,10 @@ impl ControlPlane {
     pub fn answer(&self) {
         match &self.answering {
             Answering::Embedded { server, .. } => server.faults().lift(),
-            Answering::Real(servers) => servers.gate.reopen(),
+            Answering::Real(servers) => {
+                servers.gate.hold(None);
+                servers.gate.reopen();
+            }
         }
     }
 

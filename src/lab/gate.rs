@@ -1,12 +1,17 @@
-//! The way to a server that listens where not everybody reaches it: a TCP forwarder that can be shut.
+//! The way to a server that listens where not everybody reaches it: a TCP forwarder that can be shut,
+//! and that can hold up what one client says.
 //!
 //! While it is shut, connections are refused, as if the server were gone; those that exist are reset.
+//! What a client said that is gone meanwhile is not passed on: so whoever kills it knows that its next
+//! request does not arrive.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use futures::FutureExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest, copy};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -22,23 +27,34 @@ pub enum Threshold {
     Given(TcpListener),
 }
 
+/// Whose words are held up, and for how long each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// The client's address.
+    pub from: IpAddr,
+    /// How long.
+    pub wait: Duration,
+}
+
 /// What forwards to one server, from any number of thresholds. It is gone when dropped.
 #[derive(Debug)]
 pub struct Gate {
     server: SocketAddr,
     open: watch::Sender<bool>,
+    hold: watch::Sender<Option<Hold>>,
 }
 
 impl Gate {
     /// Makes an open gate to a server; nothing is forwarded yet.
     #[must_use]
     pub fn new(server: SocketAddr) -> Self {
-        Self { server, open: watch::Sender::new(true) }
+        Self { server, open: watch::Sender::new(true), hold: watch::Sender::new(None) }
     }
 
     /// Forwards from here on, in the current runtime and in the current thread's network.
     pub async fn forward(&self, threshold: Threshold) -> io::Result<()> {
-        let porter = Porter { server: self.server, open: self.open.subscribe() };
+        let (open, hold) = (self.open.subscribe(), self.hold.subscribe());
+        let porter = Porter { server: self.server, open, hold };
         match threshold {
             Threshold::At(address) => {
                 let listener = TcpListener::bind(address).await?;
@@ -60,6 +76,11 @@ impl Gate {
     pub fn reopen(&self) {
         self.open.send_replace(true);
     }
+
+    /// Holds up what a client says, on the connections that are too; or nobody any more.
+    pub fn hold(&self, hold: Option<Hold>) {
+        self.hold.send_replace(hold);
+    }
 }
 
 /// Who stands at one threshold.
@@ -67,6 +88,7 @@ impl Gate {
 struct Porter {
     server: SocketAddr,
     open: watch::Receiver<bool>,
+    hold: watch::Receiver<Option<Hold>>,
 }
 
 impl Porter {
@@ -98,8 +120,8 @@ impl Porter {
     async fn admit(self, listener: &TcpListener) {
         loop {
             match listener.accept().await {
-                Ok((stream, _from)) if *self.open.borrow() => {
-                    tokio::spawn(self.clone().carry(stream));
+                Ok((stream, from)) if *self.open.borrow() => {
+                    tokio::spawn(self.clone().carry(stream, from.ip()));
                 }
                 Ok((stream, _from)) => reset(&stream),
                 // Out of file descriptors, most likely: they come back as connections end.
@@ -109,22 +131,75 @@ impl Porter {
     }
 
     /// Carries one connection until it ends or the gate is shut.
-    async fn carry(mut self, mut near: TcpStream) {
+    async fn carry(mut self, mut near: TcpStream, from: IpAddr) {
         let Ok(mut far) = TcpStream::connect(self.server).await else {
             return reset(&near);
         };
         // Watch events are small and must not wait for an acknowledgement.
         let _best_effort = near.set_nodelay(true).and_then(|()| far.set_nodelay(true));
 
+        let (mut hears, mut answers) = (near.split(), far.split());
+        let holder = Holder { hold: self.hold.clone(), from };
+        let carried = async {
+            tokio::try_join!(holder.carry(&mut hears.0, &mut answers.1), async {
+                copy(&mut answers.0, &mut hears.1).await?;
+                hears.1.shutdown().await
+            })
+        };
         tokio::select! {
             // Whichever end failed, the other is told by the close.
-            _ended = copy_bidirectional(&mut near, &mut far) => {}
+            _ended = carried => {}
             _shut_or_gone = self.open.wait_for(|open| !*open) => {
                 reset(&near);
                 reset(&far);
             }
         }
     }
+}
+
+/// Who carries what one client says.
+struct Holder {
+    hold: watch::Receiver<Option<Hold>>,
+    from: IpAddr,
+}
+
+impl Holder {
+    async fn carry(mut self, near: &mut ReadHalf<'_>, far: &mut WriteHalf<'_>) -> io::Result<()> {
+        let mut said = vec![0; 16 * 1024];
+        loop {
+            let length = near.read(&mut said).await?;
+            if length == 0 {
+                return far.shutdown().await;
+            }
+            let held = self.waited().await;
+            if held && is_gone(near) {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            far.write_all(&said[..length]).await?;
+            // What came meanwhile has waited too: a request in two packets waits once.
+            while held && let Ok(more @ 1..) = near.try_read(&mut said) {
+                far.write_all(&said[..more]).await?;
+            }
+        }
+    }
+
+    /// Waits as long as this client is held up, and tells whether it was.
+    async fn waited(&mut self) -> bool {
+        let Some(hold) = self.hold.borrow().filter(|hold| hold.from == self.from) else {
+            return false;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(hold.wait) => {}
+            _lifted_or_gone = self.hold.changed() => {}
+        }
+        true
+    }
+}
+
+/// Tells whether the client has closed its end, even if not all that it said was read.
+fn is_gone(near: &ReadHalf<'_>) -> bool {
+    let ready = near.as_ref().ready(Interest::READABLE).now_or_never();
+    ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
 }
 
 async fn listen(address: SocketAddr) -> TcpListener {
@@ -192,6 +267,52 @@ mod tests {
             tokio::task::yield_now().await;
         }
         answered(outside).await.unwrap();
+    }
+
+    /// Passes on what its one client says.
+    async fn listener() -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while let Ok(byte) = stream.read_u8().await {
+                tell.send(byte).unwrap();
+            }
+        });
+        (address, told)
+    }
+
+    async fn held(wait: Duration) -> (Gate, TcpStream, tokio::sync::mpsc::UnboundedReceiver<u8>) {
+        let (server, told) = listener().await;
+        let gate = Gate::new(server);
+        let given = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = given.local_addr().unwrap();
+        gate.forward(Threshold::Given(given)).await.unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        gate.hold(Some(Hold { from: client.local_addr().unwrap().ip(), wait }));
+        (gate, client, told)
+    }
+
+    #[tokio::test]
+    async fn what_a_client_says_is_held_up_until_the_hold_is_lifted() {
+        let (gate, mut client, mut told) = held(Duration::from_secs(3600)).await;
+        client.write_u8(7).await.unwrap();
+        // Nothing but the lift lets it pass.
+        gate.hold(None);
+        assert_eq!(told.recv().await, Some(7));
+
+        gate.hold(Some(Hold { from: [192, 0, 2, 1].into(), wait: Duration::from_secs(3600) }));
+        client.write_u8(8).await.unwrap();
+        assert_eq!(told.recv().await, Some(8), "somebody else is held up");
+    }
+
+    #[tokio::test]
+    async fn what_a_client_said_that_is_gone_is_not_passed_on() {
+        let (_gate, mut client, mut told) = held(Duration::from_millis(50)).await;
+        client.write_u8(7).await.unwrap();
+        drop(client);
+        assert_eq!(told.recv().await, None);
     }
 
     #[tokio::test]

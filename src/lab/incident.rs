@@ -142,7 +142,7 @@ impl Run<'_> {
         self.timeline.now(&format!("fault {fault} is set{place}"));
         let kill = self.options.kill.filter(|_| mover == Mover::Tanist);
         if kill.is_some() {
-            self.mesh.control.slow_moves(SLOWLY);
+            self.slow_moves();
         }
         watch.during(self.mesh.strike(harm, launch)).await?;
         if is_over(fault) {
@@ -170,6 +170,15 @@ impl Run<'_> {
         }
         watch.watch(until).await;
         Ok(watch.figures())
+    }
+
+    /// Lets the arbiter's writes take their time.
+    fn slow_moves(&self) {
+        let holder = self.vigil.chronicle.holder();
+        let place = holder.and_then(|node| self.mesh.network.topology.place(&node).cloned());
+        if let Some(place) = place {
+            self.mesh.control.slow_moves(SLOWLY, place.wan().addr().into());
+        }
     }
 
     /// Watches a fault that is in force already.
