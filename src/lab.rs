@@ -4,6 +4,7 @@ pub mod access;
 pub mod accounts;
 pub mod admission;
 pub mod apiserver;
+pub mod audit;
 pub mod chronicle;
 pub mod control;
 pub mod cost;

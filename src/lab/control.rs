@@ -15,6 +15,7 @@ use super::access::{self, Access, Tokens, User};
 use super::accounts;
 use super::admission;
 use super::apiserver::{Fault, Server};
+use super::audit;
 use super::gate::{Hold, Threshold};
 use super::inventory;
 use super::rights;
@@ -49,6 +50,9 @@ pub enum Error {
     /// Rights.
     #[error("could not grant rights")]
     Rights(#[from] rights::Error),
+    /// What was written down.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// Accounts.
     #[error("could not give a process its account")]
     Accounts(#[from] accounts::Error),
@@ -220,6 +224,14 @@ impl ControlPlane {
                 Ok(access.with(user.clone(), token))
             }
             (Answering::Real(_) | Answering::Embedded { .. }, _) => Ok(access),
+        }
+    }
+
+    /// Returns what the server has forbidden to the accounts of Tanist.
+    pub fn forbidden(&self) -> Result<Vec<String>, Error> {
+        match &self.answering {
+            Answering::Embedded { .. } => Ok(Vec::new()),
+            Answering::Real(servers) => Ok(audit::forbidden(&servers.audit)?),
         }
     }
 

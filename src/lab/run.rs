@@ -150,6 +150,7 @@ pub async fn run(
     run.alone().await?;
     run.with_tanist().await?;
     run.replay().await?;
+    run.failures.extend(run.mesh.control.forbidden().map_err(mesh::Error::from)?);
 
     Ok(run.finish())
 }

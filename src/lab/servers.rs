@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
+use super::audit;
 use super::gate::{Gate, Threshold};
 use super::topology::SERVER;
 
@@ -25,6 +26,9 @@ const APISERVER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHO
 
 /// Where etcd listens, for clients and for its peers, of which it has none.
 const ETCD: [&str; 2] = ["http://127.0.0.1:2379", "http://127.0.0.1:2380"];
+
+/// Where the API server writes down the requests of accounts.
+const AUDIT: &str = "audit.log";
 
 /// How long both may take to start: the API server some seconds, on a busy machine a minute.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -93,6 +97,8 @@ pub struct Servers {
     pub gate: Gate,
     /// The certificates by which it is known, in PEM.
     pub authority: String,
+    /// Where the API server writes down the requests of accounts.
+    pub audit: PathBuf,
     apiserver: Server,
     etcd: Server,
 }
@@ -112,13 +118,16 @@ impl Servers {
         let folder = folder.join("servers");
         fs::create_dir_all(&folder).map_err(io("make a folder for the servers"))?;
         fs::write(folder.join("tokens"), tokens).map_err(io("write the servers' tokens"))?;
+        fs::write(folder.join("audit-policy.json"), audit::POLICY)
+            .map_err(io("write the servers' audit policy"))?;
 
         let etcd = Server::start("etcd", &programs.etcd, &folder, &etcd_arguments(&folder))?;
         let arguments = apiserver_arguments(&folder);
         let apiserver = Server::start("kube-apiserver", &programs.apiserver, &folder, &arguments)?;
 
         let gate = Gate::new(APISERVER);
-        let mut servers = Self { gate, authority: String::new(), apiserver, etcd };
+        let (authority, audit) = (String::new(), folder.join(AUDIT));
+        let mut servers = Self { gate, authority, audit, apiserver, etcd };
         servers.authority = servers.listening(&folder.join("apiserver.crt")).await?;
         Ok(servers)
     }
@@ -211,6 +220,8 @@ fn apiserver_arguments(folder: &Path) -> Vec<String> {
         ("endpoint-reconciler-type", "none".to_owned()),
         ("authorization-mode", "RBAC".to_owned()),
         ("token-auth-file", file("tokens")),
+        ("audit-policy-file", file("audit-policy.json")),
+        ("audit-log-path", file(AUDIT)),
         ("service-account-issuer", "https://tanist.test".to_owned()),
         // The key of its certificate, which it has made by the time it needs one for this.
         ("service-account-key-file", file("apiserver.key")),
