@@ -7,7 +7,7 @@ CARGO ?= cargo
 LAB_ARGS ?=
 
 .PHONY: lab scenarios servers conformance test fmt clippy docs deny unit alerts explore tools \
-  packages packers manifests
+  packages packers manifests e2e
 
 lab: nft
 	$(CARGO) run --release -- lab
@@ -27,6 +27,12 @@ servers:
 conformance:
 	$(CARGO) test --test apiserver --no-run
 	tools/with-servers $(CARGO) test --test apiserver
+
+# All of it that is shown on the real servers: the packages, what the embedded API server is held to,
+# and the main job, under the shipped accounts and rights. The tests have built the program.
+e2e: nft packages conformance
+	servers=$$(tools/servers) && ./target/debug/tanist lab --without-tanist 0s \
+	  --kube-apiserver "$$servers/kube-apiserver" --etcd "$$servers/etcd"
 
 test: nft fmt clippy docs deny unit alerts
 
