@@ -185,6 +185,7 @@ struct Moments {
     verdict: Option<Duration>,
     written: Option<Duration>,
     restored: Option<Duration>,
+    verified: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -230,6 +231,7 @@ impl Outcome {
             moment(|at| at.verdict),
             moment(|at| at.written),
             moment(|at| at.restored),
+            moment(|at| at.verified),
             self.fault().map_or(0, |fault| fault.deeds.moves.len()).to_string(),
             stray.to_string(),
             if self.is_ok() { "ok" } else { "FAILED" }.to_owned(),
@@ -257,13 +259,13 @@ fn table(outcomes: &[Outcome]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header([
-        "scenario", "expected", "seen", "reported", "verdict", "written", "back", "moves", "stray",
-        "",
+        "scenario", "expected", "seen", "reported", "verdict", "written", "back", "verified",
+        "moves", "stray", "",
     ]);
     for outcome in outcomes {
         table.add_row(outcome.row());
     }
-    for column in table.column_iter_mut().skip(3).take(6) {
+    for column in table.column_iter_mut().skip(3).take(7) {
         column.set_cell_alignment(CellAlignment::Right);
     }
 
