@@ -2,8 +2,9 @@
 
 mod connect;
 pub mod lease;
-
+mod list;
 pub mod objects;
 pub mod watch;
 
 pub use connect::{Clients, ConnectError, as_person, connect};
+pub use list::{Listed, list};

@@ -14,7 +14,7 @@
 //! | the same past an older definition | read as `observe`; the same condition | here |
 //! | a `status.memory` that means nothing | forgotten, with a warning; written anew | here |
 //! | a `status.move` of nodes that are not there | put into the history as abandoned, nothing written | here |
-//! | a status of the wrong shape | refused by the API server; past an older definition that object alone is left alone, and named in the log | here, `cluster/watch/tests.rs` |
+//! | a status of the wrong shape | refused by the API server; past an older definition that object alone is left alone, and its location with it; named in the log, by an Event and by `doctor` | here, `cluster/watch/tests.rs` |
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -24,6 +24,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps,
 };
@@ -181,6 +182,22 @@ impl Cluster {
             Ok(object) => object,
             Err(_elapsed) => panic!("{location} is not as wanted: {}", last().await),
         }
+    }
+
+    /// Waits for an Event whose note begins so, and returns it.
+    async fn told(&self, beginning: &str) -> String {
+        let events = Api::<Event>::namespaced(self.client.clone(), "default");
+        let waited = tokio::time::timeout(LIMIT, async {
+            loop {
+                let found = events.list(&Default::default()).await.unwrap();
+                let mut notes = found.into_iter().filter_map(|event| event.note);
+                if let Some(note) = notes.find(|note| note.starts_with(beginning)) {
+                    return note;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        waited.await.expect("an Event")
     }
 
     /// Returns who carries Kilo's leader annotation, or any of ours.
@@ -346,4 +363,35 @@ async fn an_unreadable_object_hides_no_other() {
     let left = cluster.objects().get(&name).await.unwrap();
     assert_eq!(left.data["status"], status, "it is left as it was");
     assert_eq!(cluster.marks().await, UNMOVED);
+}
+
+#[tokio::test]
+async fn an_unreadable_object_stops_its_own_location_only_and_loudly() {
+    let cluster = Cluster::start().await;
+    cluster.loosen().await;
+    let status = json!({ "inquest": "many" });
+    cluster.locate("here", &json!({ "location": "here" }), Some(status)).await;
+    for pinned in ["here-2", "there-2"] {
+        cluster.annotate(pinned, "tanist.dev/pin", "true").await;
+    }
+    let _arbiter = cluster.arbitrate();
+
+    // A term begins with taking all locations over; one that cannot be read must not end it.
+    let moved = |object: &MeshLocation| {
+        object.status.as_ref().is_some_and(|status| status.leader == Some("there-2".into()))
+    };
+    cluster.until("there", moved).await;
+    assert!(cluster.told("MeshLocation here-").await.contains("cannot be read"));
+    let kept = |mark: &String| mark.starts_with("here-");
+    let marks: Vec<_> = cluster.marks().await.into_iter().filter(kept).collect();
+    assert_eq!(marks, UNMOVED[..1]);
+
+    // Once it is mended, its location goes on.
+    let mended = Patch::Merge(json!({ "status": { "inquest": 1 } }));
+    let name = mesh_location_name(&"here".into());
+    cluster.objects().patch_status(&name, &PatchParams::default(), &mended).await.unwrap();
+    let moved = |object: &MeshLocation| {
+        object.status.as_ref().is_some_and(|status| status.leader == Some("here-2".into()))
+    };
+    cluster.until("here", moved).await;
 }

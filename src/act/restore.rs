@@ -4,8 +4,8 @@
 //! annotations go back to what `tanist.dev/leader-before` remembers, in an order in which nobody
 //! leads on the way but who leads now and who leads in the end.
 
-use kube::Client;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
 use super::leader::{MoveError, Restored, Restorer};
@@ -27,7 +27,9 @@ pub async fn restore(client: Client, topology_label: &str) -> Result<Vec<Restore
 /// Pauses every location that there is. That some cannot be paused does not stop a restoration:
 /// their kind may be gone already.
 async fn pause(client: &Client) {
-    let api = Api::<MeshLocation>::all(client.clone());
+    // Without their types: one that cannot be read is paused like the others.
+    let kind = ApiResource::erase::<MeshLocation>(&());
+    let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
     let patch = json!({ "spec": { "pause": PAUSED } });
     let patch = Patch::Merge(&patch);
     let objects = match api.list(&ListParams::default()).await {
@@ -37,9 +39,10 @@ async fn pause(client: &Client) {
             return;
         }
     };
-    for object in objects.iter().filter(|object| object.spec.pause.is_none()) {
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        if let Err(error) = api.patch(name, &PatchParams::default(), &patch).await {
+    let is_free = |object: &&DynamicObject| object.data.pointer("/spec/pause").is_none();
+    for object in objects.iter().filter(is_free) {
+        let name = object.name_any();
+        if let Err(error) = api.patch(&name, &PatchParams::default(), &patch).await {
             tracing::warn!(name, error = %Chain(&error), "Location not paused");
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Intake {
     intents: BTreeMap<Location, Intent>,
     /// Objects that name a location whose object bears another name.
     misnamed: BTreeMap<Location, Vec<String>>,
+    /// The names of objects that cannot be read, each with why.
+    unreadable: BTreeMap<String, String>,
     peers: Option<usize>,
 }
 
@@ -79,6 +81,16 @@ impl Intake {
         inputs
     }
 
+    /// Takes note of the locations' objects that cannot be read.
+    pub(super) fn unreadable(&mut self, now: BTreeMap<String, String>) {
+        self.unreadable = now;
+    }
+
+    /// Tells whether a location has an object that cannot be read.
+    pub(super) fn is_unreadable(&self, location: &Location) -> bool {
+        !self.unreadable.is_empty() && self.unreadable.contains_key(&mesh_location_name(location))
+    }
+
     /// Returns how many Kilo Peers there are, if that has changed.
     pub(super) fn peers(&mut self, count: usize) -> Option<Input> {
         let before = self.peers.replace(count);
@@ -103,12 +115,31 @@ impl Intake {
             }
             intent.complaints.extend(unread_annotations(node));
         }
+        self.hold_unreadable(&mut intents);
         let before = std::mem::replace(&mut self.intents, intents);
         let differing =
             self.intents.iter().filter(|(location, intent)| before.get(*location) != Some(*intent));
         differing
             .map(|(location, intent)| Input::Intent(location.clone(), Box::new(intent.clone())))
             .collect()
+    }
+
+    /// What the operator wants of a location whose object cannot be read is not known: it may be a
+    /// pause.
+    fn hold_unreadable(&self, intents: &mut BTreeMap<Location, Intent>) {
+        if self.unreadable.is_empty() {
+            return;
+        }
+        for (location, intent) in intents {
+            let name = mesh_location_name(location);
+            if let Some(why) = self.unreadable.get(&name) {
+                intent.pause = Some(format!("its MeshLocation {name} cannot be read"));
+                intent.complaints.push(format!(
+                    "MeshLocation {name} cannot be read, so nothing is moved in this location until \
+                     it is mended, or deleted and made anew: {why}"
+                ));
+            }
+        }
     }
 
     /// Returns what the operator wants of a location.

@@ -125,6 +125,7 @@ impl<'a> Reign<'a> {
         if let Some(locations) = &*self.locations.objects() {
             inputs.extend(self.intake.locations(locations, self.clock.epoch()));
         }
+        self.intake.unreadable(self.locations.health().unreadable);
         if let Some(reports) = &*self.reports.objects() {
             inputs.extend(self.intake.reports(reports));
         }
@@ -243,7 +244,9 @@ impl<'a> Reign<'a> {
         let (present, unsaid) = (publish::time(self.clock.epoch().unix(now)), Intent::default());
         for (location, plan) in &judgement.plan.locations {
             let Some(object) = self.intake.object(location) else {
-                self.statuses.create(location);
+                if !self.intake.is_unreadable(location) {
+                    self.statuses.create(location);
+                }
                 continue;
             };
             let before = object.status.clone().unwrap_or_default();

@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use backon::BackoffBuilder as _;
 use futures::StreamExt as _;
-use kube::api::{ApiResource, DynamicObject, ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::list::{Listed, list};
 use crate::telemetry::Chain;
 
 /// Objects by name.
@@ -232,42 +233,19 @@ impl<K: Watched> Follow<K> {
         Ok(())
     }
 
-    /// Replaces the store by a new list; returns its version. If one object cannot be read, all
-    /// are read one by one.
+    /// Replaces the store by a new list; returns its version.
     async fn list(&self) -> Result<String, Error> {
-        let (objects, unreadable, version) = match pages(&self.api, &self.params()).await {
-            Ok((items, version)) => (by_name(items), BTreeMap::new(), version),
-            Err(kube::Error::SerdeError(_)) => self.list_loosely().await?,
-            Err(source) => return Err(Error::List(kind::<K>(), source)),
-        };
+        let failed = |source| Error::List(kind::<K>(), source);
+        let Listed { objects, unreadable, version } =
+            list(&self.api, &self.params()).await.map_err(failed)?;
 
         for (name, error) in &unreadable {
             tracing::warn!(kind = kind::<K>(), name, error, "Object cannot be read");
         }
         self.note(|health| health.unreadable = unreadable);
         self.progressed();
-        self.sender.send_replace(Some(objects));
+        self.sender.send_replace(Some(by_name(objects)));
         Ok(version)
-    }
-
-    async fn list_loosely(&self) -> Result<(Objects<K>, BTreeMap<String, String>, String), Error> {
-        let failed = |source| Error::List(kind::<K>(), source);
-        let api = Api::<DynamicObject>::all_with(
-            self.api.clone().into_client(),
-            &ApiResource::erase::<K>(&()),
-        );
-        let (items, version) = pages(&api, &self.params()).await.map_err(failed)?;
-
-        let mut readable = Vec::new();
-        let mut unreadable = BTreeMap::new();
-        for item in items {
-            let name = item.name_any();
-            match item.try_parse::<K>() {
-                Ok(object) => readable.push(object),
-                Err(error) => drop(unreadable.insert(name, error.to_string())),
-            }
-        }
-        Ok((by_name(readable), unreadable, version))
     }
 
     fn params(&self) -> ListParams {
@@ -279,6 +257,7 @@ impl<K: Watched> Follow<K> {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 let version = object.resource_version().unwrap_or_default();
+                self.note(|health| drop(health.unreadable.remove(&object.name_any())));
                 self.sender.send_modify(|objects| {
                     let objects = objects.get_or_insert_default();
                     objects.insert(object.name_any(), Arc::new(object));
@@ -308,36 +287,19 @@ impl<K: Watched> Follow<K> {
     }
 }
 
-/// Reads all pages of a list.
-async fn pages<K>(api: &Api<K>, params: &ListParams) -> Result<(Vec<K>, String), kube::Error>
-where
-    K: Clone + Debug + DeserializeOwned,
-{
-    let mut params = params.clone();
-    let mut items = Vec::new();
-    loop {
-        let page = api.list(&params).await?;
-        items.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok((items, page.metadata.resource_version.unwrap_or_default())),
-        }
-    }
-}
-
 fn by_name<K: Watched>(items: Vec<K>) -> Objects<K> {
     items.into_iter().map(|item| (item.name_any(), Arc::new(item))).collect()
 }
 
 /// Tells what only a new list can heal (a version that is too old, an event that cannot be read)
-/// from what passes by itself.
+/// from what passes by itself. kube takes an event that it cannot read for a status, of which then
+/// nothing is set; the same event would come again and again.
 fn failed<K: Watched>(source: kube::Error) -> Error {
-    let expired = matches!(&source, kube::Error::Api(status) if status.code == 410);
-    if expired || matches!(source, kube::Error::SerdeError(_)) {
-        Error::Gone(kind::<K>(), source)
-    } else {
-        Error::Watch(kind::<K>(), source)
-    }
+    let hopeless = match &source {
+        kube::Error::Api(status) => matches!(status.code, 0 | 410),
+        error => matches!(error, kube::Error::SerdeError(_)),
+    };
+    if hopeless { Error::Gone(kind::<K>(), source) } else { Error::Watch(kind::<K>(), source) }
 }
 
 fn kind<K: Watched>() -> String {

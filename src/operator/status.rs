@@ -69,11 +69,13 @@ impl Status {
     pub fn of(view: &View, only: Option<&Location>) -> Self {
         let places = view.places();
         let wanted = places.iter().filter(|at| only.is_none_or(|only| *at == only));
+        let unreadable = view.unreadable.iter();
+        let unreadable = unreadable.map(|(name, why)| format!("{name} cannot be read: {why}"));
         Self {
             arbiter: view.arbiter.clone(),
             locations: wanted.map(|location| LocationStatus::of(view, location)).collect(),
             kilo_peers: view.peers.len(),
-            missing: view.missing.clone(),
+            missing: view.missing.iter().cloned().chain(unreadable).collect(),
             at_ms: view.at.0,
         }
     }

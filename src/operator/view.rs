@@ -11,6 +11,7 @@ use super::words;
 use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, Peer, RelayReport, SlimNode, mesh_location_name,
 };
+use crate::cluster::{Listed, list};
 use crate::evidence::{Location, Mesh, Node, NodeName, Report, UnixTime, kilo};
 use crate::telemetry::Chain;
 
@@ -117,8 +118,10 @@ pub struct View {
     pub peers: Vec<String>,
     /// Who holds the lease.
     pub arbiter: Arbiter,
-    /// What could not be read, for people.
+    /// What could not be listed, for people.
     pub missing: Vec<String>,
+    /// Objects that cannot be read, by kind and name, each with why; what is shown lacks them.
+    pub unreadable: BTreeMap<String, String>,
 }
 
 impl View {
@@ -128,11 +131,11 @@ impl View {
     /// If the Nodes or the MeshLocations cannot be read.
     pub async fn read(client: &Client, topology_label: &str, at: UnixTime) -> Result<Self, Error> {
         let (nodes, locations, reports, peers, leases) = futures::join!(
-            list::<SlimNode>(client, ListParams::default()),
-            list::<MeshLocation>(client, ListParams::default()),
-            list::<RelayReport>(client, ListParams::default()),
-            list::<Peer>(client, ListParams::default()),
-            list::<Lease>(client, ListParams::default().fields("metadata.name=tanist")),
+            all::<SlimNode>(client, ListParams::default()),
+            all::<MeshLocation>(client, ListParams::default()),
+            all::<RelayReport>(client, ListParams::default()),
+            all::<Peer>(client, ListParams::default()),
+            all::<Lease>(client, ListParams::default().fields("metadata.name=tanist")),
         );
         let nodes = nodes.map_err(Error::api("list Nodes"))?;
         let locations = locations.map_err(|error| {
@@ -143,15 +146,19 @@ impl View {
             }
         })?;
 
-        let mut view = Self::of(nodes, locations, topology_label, at);
+        let mut view = Self::of(nodes.objects, locations.objects, topology_label, at);
+        view.note_unreadable("Node", nodes.unreadable);
+        view.note_unreadable("MeshLocation", locations.unreadable);
         if let Some(reports) = view.optional("RelayReports", reports) {
-            view.reports = reports.into_iter().map(told).collect();
+            view.note_unreadable("RelayReport", reports.unreadable);
+            view.reports = reports.objects.into_iter().map(told).collect();
         }
         if let Some(peers) = view.optional("Kilo Peers", peers) {
-            view.peers = peers.iter().map(kube::ResourceExt::name_any).collect();
+            view.peers = peers.objects.iter().map(kube::ResourceExt::name_any).collect();
         }
         if let Some(leases) = view.optional("Leases", leases) {
-            view.arbiter = leases.first().map_or(Arbiter::Nobody, |lease| arbiter(lease, at));
+            view.arbiter =
+                leases.objects.first().map_or(Arbiter::Nobody, |lease| arbiter(lease, at));
         }
         Ok(view)
     }
@@ -176,14 +183,24 @@ impl View {
             peers: Vec::new(),
             arbiter: Arbiter::Unknown,
             missing: Vec::new(),
+            unreadable: BTreeMap::new(),
         }
     }
 
-    fn optional<T>(&mut self, kind: &str, read: Result<Vec<T>, kube::Error>) -> Option<Vec<T>> {
+    fn note_unreadable(&mut self, kind: &str, unreadable: BTreeMap<String, String>) {
+        let said = |(name, why)| (format!("{kind} {name}"), why);
+        self.unreadable.extend(unreadable.into_iter().map(said));
+    }
+
+    fn optional<T>(
+        &mut self,
+        kind: &str,
+        read: Result<Listed<T>, kube::Error>,
+    ) -> Option<Listed<T>> {
         match read {
-            Ok(items) => Some(items),
+            Ok(listed) => Some(listed),
             // A kind that is not installed has no objects.
-            Err(kube::Error::Api(status)) if status.code == 404 => Some(Vec::new()),
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
             Err(error) => {
                 self.missing.push(format!("{kind} could not be read: {}", Said::from(error)));
                 None
@@ -271,11 +288,11 @@ fn reason(why: &str) -> &str {
     if why.is_empty() { "no reason given" } else { why }
 }
 
-async fn list<K>(client: &Client, params: ListParams) -> Result<Vec<K>, kube::Error>
+async fn all<K>(client: &Client, params: ListParams) -> Result<Listed<K>, kube::Error>
 where
     K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
-    Ok(Api::<K>::all(client.clone()).list(&params).await?.items)
+    list(&Api::<K>::all(client.clone()), &params).await
 }
 
 fn told(object: RelayReport) -> (NodeName, Told) {

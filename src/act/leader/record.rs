@@ -15,6 +15,7 @@ use super::{MoveError, Nudges};
 use crate::cluster::objects::{
     MeshLocation, MoveOutcome, MovePhase, MoveRecord, PastMove, mesh_location_name,
 };
+use crate::cluster::{Listed, list};
 use crate::evidence::{Location, UnixTime};
 use crate::telemetry::Chain;
 
@@ -43,9 +44,9 @@ impl Records {
         call(format!("read MeshLocation {name}"), self.api.get(&name)).await
     }
 
-    pub(crate) async fn list(&self) -> Result<Vec<MeshLocation>, MoveError> {
+    pub(crate) async fn list(&self) -> Result<Listed<MeshLocation>, MoveError> {
         let params = ListParams::default();
-        Ok(call("list MeshLocations".to_owned(), self.api.list(&params)).await?.items)
+        call("list MeshLocations".to_owned(), list(&self.api, &params)).await
     }
 
     /// Changes an object's status if its move and its fence are still those that were read. That

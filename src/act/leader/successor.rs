@@ -12,13 +12,18 @@ use crate::evidence::Location;
 impl Mover {
     /// Takes over all locations at the start of a term. Nothing else may be written before it
     /// succeeded. Returns the locations in which a move was finished or undone, or still stands to
-    /// be verified.
+    /// be verified. One whose object cannot be read is left as it is: its record stays for when the
+    /// object is mended, and until then nothing can be written there.
     ///
     /// # Errors
     /// If the lease is lost or the API server does not answer; the same call may be made again.
     pub async fn take_over(&self) -> Result<Vec<Location>, MoveError> {
         let mut found = Vec::new();
-        for object in self.records.list().await? {
+        let listed = self.records.list().await?;
+        for (name, error) in &listed.unreadable {
+            tracing::warn!(name, error, "MeshLocation cannot be read: nothing is moved there");
+        }
+        for object in listed.objects {
             let location = object.spec.location.clone();
             let had_record = record(&object).is_some();
             let object = self.adopt(object).await?;

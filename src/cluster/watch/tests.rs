@@ -1,7 +1,7 @@
 //! The watch on the embedded API server: what comes, goes, breaks and cannot be read.
 
 use kube::Client;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 
 use super::*;
@@ -87,10 +87,25 @@ async fn what_cannot_be_read_is_named_and_hides_nothing_else() {
     let unreadable = watch.health().unreadable;
     assert!(unreadable["bad"].contains("many"), "{unreadable:?}");
 
+    // It changes and still cannot be read: nobody else waits for that.
+    let nonsense = Patch::Merge(json!({ "status": { "inquest": "more" } }));
+    api.patch_status("bad", &PatchParams::default(), &nonsense).await.unwrap();
+    let fence = Patch::Merge(json!({ "status": { "fence": "x/1" } }));
+    let name = good.name_any();
+    bed.locations().patch_status(&name, &PatchParams::default(), &fence).await.unwrap();
+    let fenced = |known: &Objects<MeshLocation>| {
+        known[&name].status.as_ref().is_some_and(|status| status.fence.is_some())
+    };
+    while !watch.objects().as_ref().is_some_and(fenced) {
+        watch.changed().await;
+    }
+    assert!(watch.health().unreadable["bad"].contains("more"));
+
     // Once it is mended, it is there.
     let mended = Patch::Merge(json!({ "status": { "inquest": 1 } }));
     api.patch_status("bad", &PatchParams::default(), &mended).await.unwrap();
     until(&mut watch, &["bad", &good.name_any()]).await;
+    assert_eq!(watch.health().unreadable, [].into());
 }
 
 /// Takes the schema of MeshLocations away, as a definition of a later version might differ.

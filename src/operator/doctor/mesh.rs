@@ -181,7 +181,18 @@ fn unread(view: &View) -> Vec<Line> {
         expected: "all objects can be read",
         advice: "ask for the right to list them".to_owned(),
     };
-    view.missing.iter().map(line).collect()
+    let nonsense = |(name, why): (&String, &String)| Line {
+        level: Level::Broken,
+        check: "reading",
+        place: name.clone(),
+        seen: format!("it cannot be read: {why}"),
+        expected: "all objects can be read",
+        advice:
+            "mend it, or delete it: a MeshLocation is made again, without its spec; until then \
+                 its location is left alone"
+                .to_owned(),
+    };
+    view.missing.iter().map(line).chain(view.unreadable.iter().map(nonsense)).collect()
 }
 
 /// What a failover of each location would cost.

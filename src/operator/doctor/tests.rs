@@ -94,6 +94,7 @@ fn each_fault_is_told_with_its_place_and_what_to_do() {
         (|_, f| f.policy = Policy::Absent, Warning, "admission policy", "mesh", "there is none: RBAC alone binds Tanist's accounts"),
         (|_, f| f.policy = Policy::Unsupported, Warning, "admission policy", "mesh", "this server knows no such policies: RBAC alone binds Tanist's accounts"),
         (|_, f| f.policy = Policy::Unbound(vec!["p".to_owned()]), Warning, "admission policy", "mesh", "p has no binding"),
+        (|v, _| { v.unreadable.insert("MeshLocation a-1".to_owned(), "no inquest".to_owned()); }, Broken, "reading", "MeshLocation a-1", "it cannot be read: no inquest"),
         (|v, _| v.missing.push("RelayReports could not be read".to_owned()), Warning, "reading", "mesh", "RelayReports could not be read"),
     ];
     for (change, level, check, place, seen) in table {
