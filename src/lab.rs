@@ -19,6 +19,7 @@ pub mod inventory;
 pub mod journals;
 pub mod kg;
 pub mod kilo;
+pub mod launch;
 pub mod mesh;
 pub mod moves;
 pub mod namespace;

@@ -1,7 +1,7 @@
 //! What runs on one node: WireGuard and Kilo's agent in this process, Tanist as the processes that
 //! users run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -15,16 +15,15 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{self, Access, User};
-use super::journals;
 use super::kg;
 use super::kilo::{self, Agent, Timing};
+use super::launch::Launch;
 use super::mesh;
 use super::namespace;
 use super::network::Host;
 use super::servers;
-use super::shape::{Part, Shape};
+use super::shape::Part;
 use super::wireguard::{self, RETRY, Wireguard};
-use crate::evidence::NodeName;
 use crate::telemetry::Chain;
 
 /// Kilo's interface.
@@ -57,70 +56,6 @@ pub enum Error {
     /// No randomness for a key.
     #[error("could not draw a key")]
     Key,
-}
-
-/// What Tanist is started with.
-#[derive(Debug, Clone)]
-pub struct Launch {
-    /// The program.
-    pub program: PathBuf,
-    /// In which shape it is installed.
-    pub shape: Shape,
-    /// On which nodes an arbiter stands, if the shape has any beside the agents.
-    pub arbiters: BTreeSet<NodeName>,
-    /// The arguments of all processes.
-    pub arguments: Vec<String>,
-    /// The file of the probe key.
-    pub key: PathBuf,
-    /// Where logs go.
-    pub logs: PathBuf,
-}
-
-impl Launch {
-    /// Returns what runs on a node.
-    #[must_use]
-    pub fn parts(&self, node: &NodeName) -> &'static [Part] {
-        self.shape.parts(self.arbiters.contains(node))
-    }
-
-    /// Returns the arguments of one process.
-    fn arguments(&self, part: Part, node: &NodeName) -> Vec<OsString> {
-        let common = part.verb().iter().map(|&word| OsString::from(word));
-        let mut arguments: Vec<_> =
-            common.chain(self.arguments.iter().map(OsString::from)).collect();
-        arguments.extend(["--node-name".into(), OsString::from(&node.0)]);
-        if part.probes() {
-            arguments.extend(["--key-file".into(), OsString::from(&self.key)]);
-        }
-        // The arbiter of a node keeps a journal of its own, unless whoever runs the lab keeps one.
-        let kept = self.arguments.iter().any(|argument| argument.starts_with("--journal"));
-        if part.arbitrates() && !kept {
-            arguments.extend(["--journal".into(), journals::file(&self.logs, &node.0).into()]);
-        }
-        arguments
-    }
-
-    /// Tells where what runs.
-    #[must_use]
-    pub fn told(&self) -> String {
-        let arbiters = self.arbiters.iter().map(|node| node.0.as_str()).collect::<Vec<_>>();
-        match self.shape {
-            Shape::Sidecar => "a Tanist sidecar runs on every node".to_owned(),
-            Shape::Agents => format!(
-                "a Tanist agent runs on every node, an arbiter on {}",
-                arbiters.join(" and on ")
-            ),
-        }
-    }
-
-    /// Returns the log of one process.
-    #[must_use]
-    pub fn log(&self, part: Part, node: &NodeName) -> PathBuf {
-        self.logs.join(match part {
-            Part::Sidecar | Part::Agent => format!("{node}.log"),
-            Part::Arbiter => format!("{node}-arbiter.log"),
-        })
-    }
 }
 
 /// Programs of the user's that take the place of the lab's own parts.
