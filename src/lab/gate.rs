@@ -7,10 +7,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest, copy};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -185,9 +186,9 @@ impl Holder {
 
     /// Waits as long as this client is held up, and tells whether it was.
     async fn waited(&mut self) -> bool {
-        let Some(hold) = self.hold.borrow().filter(|hold| hold.from == self.from) else {
-            return false;
-        };
+        // Seen, so that only what changes from here on ends the wait.
+        let hold = *self.hold.borrow_and_update();
+        let Some(hold) = hold.filter(|hold| hold.from == self.from) else { return false };
         tokio::select! {
             () = tokio::time::sleep(hold.wait) => {}
             _lifted_or_gone = self.hold.changed() => {}
@@ -198,8 +199,9 @@ impl Holder {
 
 /// Tells whether the client has closed its end, even if not all that it said was read.
 fn is_gone(near: &ReadHalf<'_>) -> bool {
-    let ready = near.as_ref().ready(Interest::READABLE).now_or_never();
-    ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
+    let stream: &TcpStream = near.as_ref();
+    let mut asked = [PollFd::new(stream.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
+    poll(&mut asked, PollTimeout::ZERO).is_ok_and(|said| said > 0)
 }
 
 async fn listen(address: SocketAddr) -> TcpListener {
@@ -295,16 +297,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_client_says_is_held_up_until_the_hold_is_lifted() {
-        let (gate, mut client, mut told) = held(Duration::from_secs(3600)).await;
-        client.write_u8(7).await.unwrap();
-        // Nothing but the lift lets it pass.
-        gate.hold(None);
-        assert_eq!(told.recv().await, Some(7));
+    async fn what_a_client_says_is_held_up_so_long_or_until_the_hold_is_lifted() {
+        let wait = Duration::from_millis(50);
+        let (gate, mut client, mut told) = held(wait).await;
+        let from = client.local_addr().unwrap().ip();
+        for byte in 1..=2 {
+            let began = std::time::Instant::now();
+            client.write_u8(byte).await.unwrap();
+            assert_eq!(told.recv().await, Some(byte));
+            assert!(began.elapsed() >= wait);
+        }
 
+        // Nothing but the lift lets this pass, and nothing holds up anybody else.
+        gate.hold(Some(Hold { from, wait: Duration::from_secs(3600) }));
+        client.write_u8(3).await.unwrap();
         gate.hold(Some(Hold { from: [192, 0, 2, 1].into(), wait: Duration::from_secs(3600) }));
-        client.write_u8(8).await.unwrap();
-        assert_eq!(told.recv().await, Some(8), "somebody else is held up");
+        assert_eq!(told.recv().await, Some(3));
+        client.write_u8(4).await.unwrap();
+        assert_eq!(told.recv().await, Some(4));
     }
 
     #[tokio::test]
