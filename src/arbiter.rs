@@ -32,7 +32,6 @@ mod publish;
 mod reign;
 mod stopwatch;
 mod transitions;
-mod unreadable;
 
 use reign::Reign;
 

@@ -8,7 +8,7 @@
 //! | garbage by TCP, too many connections | hung up on, counted `malformed`, `hung-up` | `observe/echo/tests.rs`: hangs up on garbage |
 //! | any bytes at all | no panic | `observe/wire/tests.rs`, `fuzz/` |
 //! | an unknown configuration key, a wrong value | the process does not start; the file and line are named | here |
-//! | a Kilo annotation that does not parse | read as absent, as Kilo does; condition `SpecAccepted`, an Event | here, `arbiter/unreadable.rs`, `evidence/kilo/tests.rs` |
+//! | a Kilo annotation that does not parse | read as absent, as Kilo does; condition `SpecAccepted`, an Event | here, `cluster/objects/unreadable.rs`, `evidence/kilo/tests.rs` |
 //! | an unknown value of `tanist.dev/…` on a Node | the cautious reading; the same condition, an Event | here, `decide/tests.rs` |
 //! | an unknown `spec.mode` and the like | refused by the API server, the field named | here |
 //! | the same past an older definition | read as `observe`; the same condition | here |

@@ -47,6 +47,7 @@ checks! {
     forbidden::policy_keeps_nodes,
     forbidden::policy_keeps_reports,
     rights::rights_suffice,
+    rights::doctor_sees_the_rights,
     chart::chart_equals_deploy,
     chart::chart_is_accepted,
     chart::upgrade_loses_nothing,

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::unreadable;
 use crate::act::leader::progress;
 use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, MovePhase, MoveRecord, RelayReport, SlimNode,
-    mesh_location_name, unread_annotations,
+    mesh_location_name, unread_annotations, unreadable_annotations,
 };
 use crate::cluster::watch::Objects;
 use crate::decide::{Intent, Memory, Mode};
@@ -111,7 +110,7 @@ impl Intake {
             let intent = intents.entry(node.location.clone()).or_default();
             intent.read_node(node);
             if let Some(object) = self.nodes.get(&node.name.0) {
-                intent.complaints.extend(unreadable::complaints(object, node));
+                intent.complaints.extend(unreadable_annotations(object, node));
             }
             intent.complaints.extend(unread_annotations(node));
         }

@@ -15,6 +15,7 @@ mod location;
 mod node;
 mod peer;
 mod report;
+mod unreadable;
 
 pub use location::{
     HeirStatus, IncidentEnd, MeshLocation, MeshLocationSpec, MeshLocationStatus, MoveOutcome,
@@ -23,6 +24,7 @@ pub use location::{
 pub use node::{NodeSpec, NodeStatus, SlimNode, unread_annotations};
 pub use peer::{Peer, PeerSpec};
 pub use report::{RelayReport, RelayReportSpec};
+pub use unreadable::unreadable_annotations;
 
 /// The API group of Tanist's objects and the prefix of its annotations.
 pub const GROUP: &str = "tanist.dev";

@@ -16,6 +16,7 @@ pub mod facts;
 mod mesh;
 mod nodes;
 mod paths;
+mod rights;
 #[cfg(test)]
 mod tests;
 

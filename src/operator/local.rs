@@ -19,6 +19,9 @@ pub struct Node<'a> {
     pub forward: Option<&'a str>,
 }
 
+/// What to do where nothing can be seen.
+const HERE: &str = "run it in the node's own network namespace, with its /proc";
+
 /// Overlay devices by name, in the order in which one is taken for ours.
 const OVERLAYS: [&str; 3] = ["flannel.", "cilium_vxlan", "tunl0"];
 
@@ -48,7 +51,7 @@ impl Node<'_> {
             .collect();
         let known = self.switch("all", "forwarding").is_some();
         let (level, seen, advice) = match (known, off.as_slice()) {
-            (false, _) => (Level::Warning, "it could not be read".to_owned(), ""),
+            (false, _) => (Level::Warning, "it could not be read".to_owned(), HERE),
             (true, []) => (Level::Fine, format!("1 for all, {}", devices.join(", ")), ""),
             (true, off) => (
                 Level::Broken,
@@ -88,7 +91,7 @@ impl Node<'_> {
             .filter(|device| all.max(self.switch(device, "rp_filter")) == Some(1))
             .collect();
         let (level, seen, advice) = match (all, strict.as_slice()) {
-            (None, _) => (Level::Warning, "it could not be read".to_owned(), ""),
+            (None, _) => (Level::Warning, "it could not be read".to_owned(), HERE),
             (Some(_), []) => (Level::Fine, format!("not strict on {}", devices.join(", ")), ""),
             (Some(_), strict) => (
                 Level::Warning,
@@ -197,10 +200,26 @@ mod tests {
     ];
 
     fn look(files: &[(&str, &str)], forward: Option<&str>) -> Vec<(Level, String)> {
+        let lines = examine(files, forward);
+        for line in &lines {
+            assert!(!line.seen.is_empty() && !line.expected.is_empty(), "{line:?}");
+            assert!(line.level == Level::Fine || !line.advice.is_empty(), "{line:?}");
+        }
+        lines.into_iter().map(|line| (line.level, line.seen)).collect()
+    }
+
+    fn examine(files: &[(&str, &str)], forward: Option<&str>) -> Vec<Line> {
         let root = node(files);
         let node =
             Node { proc: root.path(), sys: root.path(), kilo: "kilo0", overlay: None, forward };
-        node.examine().lines.into_iter().map(|line| (line.level, line.seen)).collect()
+        node.examine().lines
+    }
+
+    #[test]
+    fn where_nothing_can_be_seen_it_is_said_and_not_taken_for_well() {
+        let levels: Vec<_> = look(&[], None).into_iter().map(|(level, _)| level).collect();
+        let Level::Warning = levels[0] else { panic!("{levels:?}") };
+        assert_eq!(levels[4], Level::Warning, "neither device is here");
     }
 
     #[test]

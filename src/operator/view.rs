@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::words;
 use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, Peer, RelayReport, SlimNode, mesh_location_name,
+    unreadable_annotations,
 };
 use crate::cluster::{Listed, list};
 use crate::evidence::{Location, Mesh, Node, NodeName, Report, UnixTime, kilo};
@@ -112,6 +113,8 @@ pub struct View {
     pub locations: BTreeMap<Location, MeshLocation>,
     /// The Nodes as Kilo reads them.
     pub mesh: Mesh,
+    /// What Kilo does not understand of its own annotations, by node.
+    pub misread: BTreeMap<NodeName, Vec<String>>,
     /// What each node said last.
     pub reports: BTreeMap<NodeName, Told>,
     /// The names of Kilo's Peers.
@@ -174,11 +177,20 @@ impl View {
         let own =
             |object: &MeshLocation| object.name_any() == mesh_location_name(&object.spec.location);
         let locations = locations.into_iter().filter(own);
-        let nodes = nodes.iter().map(|node| node.read(topology_label));
+        let read = |object: &SlimNode| {
+            let node = object.read(topology_label);
+            (unreadable_annotations(object, &node), node)
+        };
+        let (mut mesh, mut misread) = (Mesh { nodes: BTreeMap::new(), at }, BTreeMap::new());
+        for (complaints, node) in nodes.iter().map(read) {
+            misread.insert(node.name.clone(), complaints);
+            mesh.nodes.insert(node.name.clone(), node);
+        }
         Self {
             at,
             locations: locations.map(|object| (object.spec.location.clone(), object)).collect(),
-            mesh: Mesh { nodes: nodes.map(|node| (node.name.clone(), node)).collect(), at },
+            mesh,
+            misread,
             reports: BTreeMap::new(),
             peers: Vec::new(),
             arbiter: Arbiter::Unknown,

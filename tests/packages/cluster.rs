@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::server::{LOOK, Server, tool};
 
 /// How long the server may take to know what it was just told.
-const LEARNT: Duration = Duration::from_secs(60);
+pub(crate) const LEARNT: Duration = Duration::from_secs(60);
 
 pub(crate) const MERGE: &str = "application/merge-patch+json";
 

@@ -10,7 +10,7 @@ use kube::Client;
 use serde_json::{Value, json};
 use tanist::evidence::UnixTime;
 
-use crate::cluster::{Account, Answer, MERGE, apply, ask, ask_until, kustomize};
+use crate::cluster::{Account, Answer, LEARNT, MERGE, apply, ask, ask_until, kustomize};
 use crate::server::{Server, free_ports};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/tanist/leases/tanist";
@@ -58,6 +58,57 @@ pub(crate) async fn rights_suffice() -> anyhow::Result<()> {
     })
     .await?;
     nothing_was_forbidden(&server)
+}
+
+/// `tanist doctor` finds the shipped accounts and policies as they should be, and says what is wrong
+/// once they are not.
+pub(crate) async fn doctor_sees_the_rights() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let admin = server.admin().await?;
+    let objects = kustomize("deploy/overlays/k3s-flannel")?;
+    apply(&admin, &objects).await?;
+    for list in [LOCATIONS, "/apis/tanist.dev/v1alpha1/relayreports"] {
+        awaited(&admin, list, |_| true).await?;
+    }
+    let broken = doctor(&server)?;
+    ensure!(broken.is_empty(), "not as expected: {broken:?}");
+
+    for gone in [
+        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/tanist-nodes",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/tanist-agent",
+    ] {
+        ask(&admin, (Method::DELETE, gone), MERGE, &Value::Null).await?.granted()?;
+    }
+    // The server learns of it a little later.
+    let told = async {
+        loop {
+            let broken = doctor(&server)?;
+            if broken.iter().any(|line| line.starts_with("tanist:tanist-agent it may not list")) {
+                return Ok::<_, anyhow::Error>(broken);
+            }
+        }
+    };
+    let broken = tokio::time::timeout(LEARNT, told).await.context("nothing is said")??;
+    let unbound = "mesh tanist-nodes has no binding".to_owned();
+    ensure!(broken.contains(&unbound), "{broken:?}");
+    Ok(())
+}
+
+/// Returns what `tanist doctor` says of accounts and policies that is not fine.
+fn doctor(server: &Server) -> anyhow::Result<Vec<String>> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tanist"));
+    command.args(["doctor", "--output", "json", "--kubeconfig"]).arg(server.admin_file()?);
+    let output = command.output().context("cannot run tanist doctor")?;
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    let lines = said["lines"].as_array().context("no lines")?;
+    let of = |check: &'static str| lines.iter().filter(move |line| line["check"] == check);
+    ensure!(of("accounts").count() >= 2, "the accounts are not found: {said}");
+    let unwell = of("accounts").chain(of("admission policy")).filter(|it| it["level"] != "fine");
+    let words = |line: &Value| {
+        ["place", "seen"].map(|part| line[part].as_str().unwrap_or_default().to_owned()).join(" ")
+    };
+    Ok(unwell.map(words).collect())
 }
 
 /// Every answer to the two accounts, and proof that each asked for something.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{Answer, Facts, Policy};
+use super::facts::{Facts, Policy};
+use super::rights::{Account, Answer, Role};
 use super::{Level, Line, Round};
 
 pub(super) fn examine(facts: &Facts) -> Vec<Line> {
@@ -30,7 +31,8 @@ fn caller(facts: &Facts) -> Vec<Line> {
     }
     for (why, what) in unknown {
         let seen = format!("not known ({}): {why}", what.join(", "));
-        round.line(Level::Warning, "you".to_owned(), seen, String::new());
+        let advice = "try the commands: what is forbidden, the server then says".to_owned();
+        round.line(Level::Warning, "you".to_owned(), seen, advice);
     }
     round.end("right", "all there")
 }
@@ -47,34 +49,37 @@ fn accounts(facts: &Facts) -> Vec<Line> {
         };
         return vec![line];
     }
-    facts.accounts.iter().map(|(account, answer)| verdict(account, answer)).collect()
+    let needs = facts.accounts.iter().filter_map(needs);
+    facts.accounts.iter().map(verdict).chain(needs).collect()
 }
 
-/// What an account is for, by the names of the shipped manifests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Agent,
-    Arbiter,
-    /// One account for both, mounted beside Kilo's.
-    Sidecar,
-    Other,
+/// What an account lacks of what the shipped roles grant.
+fn needs(account: &Account) -> Option<Line> {
+    let denied = account.needs.iter().filter(|(_, answer)| *answer == Answer::Denied);
+    let denied: Vec<_> = denied.map(|(right, _)| *right).collect();
+    let lacks: Vec<_> = denied.iter().map(|it| format!("{} {}", it.verb, it.resource)).collect();
+    let purposes: Vec<_> = denied.iter().map(|right| right.purpose).collect();
+    (!denied.is_empty()).then(|| Line {
+        level: Level::Broken,
+        check: "accounts",
+        place: account.name.clone(),
+        seen: format!("it may not {}", lacks.join(", ")),
+        expected: "what the shipped roles grant",
+        advice: format!(
+            "apply the shipped roles and bindings; needed for: {}",
+            purposes.join(", ")
+        ),
+    })
 }
 
-fn role(account: &str) -> Role {
-    let name = account.rsplit(':').next().unwrap_or(account);
-    match name.rsplit('-').next() {
-        Some("agent") => Role::Agent,
-        Some("arbiter") => Role::Arbiter,
-        Some("sidecar") => Role::Sidecar,
-        Some(_) | None => Role::Other,
-    }
-}
-
-fn verdict(account: &str, answer: &Answer) -> Line {
-    let (expected, level, seen, advice) = match (role(account), answer) {
-        (_, Answer::Unknown(why)) => {
-            ("known rights", Level::Warning, format!("its rights are not known: {why}"), "")
-        }
+fn verdict(account: &Account) -> Line {
+    let (expected, level, seen, advice) = match (account.role(), &account.patch_nodes) {
+        (_, Answer::Unknown(why)) => (
+            "known rights",
+            Level::Warning,
+            format!("its rights are not known: {why}"),
+            "ask for the right to create subjectaccessreviews",
+        ),
         (Role::Agent, Answer::Allowed) => (
             "it may not patch Nodes",
             Level::Broken,
@@ -114,16 +119,26 @@ fn verdict(account: &str, answer: &Answer) -> Line {
     Line {
         level,
         check: "accounts",
-        place: account.to_owned(),
+        place: account.name.clone(),
         seen,
         expected,
         advice: advice.to_owned(),
     }
 }
 
+/// The policies of the shipped manifests, by name.
+const POLICIES: [&str; 2] = ["tanist-nodes", "tanist-reports"];
+
 fn policy(facts: &Facts) -> Line {
     let (level, seen, advice) = match &facts.policy {
-        Policy::Bound(names) => (Level::Fine, names.join(", "), ""),
+        Policy::Bound(names) if names.iter().map(String::as_str).eq(POLICIES) => {
+            (Level::Fine, names.join(" and "), "")
+        }
+        Policy::Bound(names) => (
+            Level::Warning,
+            format!("only {}; there should be {}", names.join(", "), POLICIES.join(" and ")),
+            "apply the shipped ValidatingAdmissionPolicies",
+        ),
         Policy::Unbound(names) => (
             Level::Warning,
             format!("{} has no binding", names.join(", ")),

@@ -14,57 +14,13 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt as _};
 
 use super::super::view::Said;
+use super::rights::{Account, Answer, CALLER, PATCH_NODES, Right, Within};
 
 /// The label of everything that belongs to Tanist.
 const OURS: &str = "app.kubernetes.io/part-of=tanist";
 
 /// How Kilo's pods are labelled by its own manifests.
 const KILO: &str = "app.kubernetes.io/name=kilo";
-
-/// Whether somebody may do something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// They may.
-    Allowed,
-    /// They may not.
-    Denied,
-    /// The server does not say.
-    Unknown(String),
-}
-
-/// One right that was asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Right {
-    /// The verb.
-    pub verb: &'static str,
-    /// The API group.
-    pub group: &'static str,
-    /// The resource, with its subresource.
-    pub resource: &'static str,
-    /// What it is for.
-    pub purpose: &'static str,
-}
-
-/// What a person at the command line needs.
-pub const CALLER: [Right; 5] = [
-    right("list", "tanist.dev", "relayreports", "why, doctor"),
-    right("patch", "tanist.dev", "meshlocations", "move, pause, resume, ack"),
-    right("patch", "", "nodes", "pin, unpin, restore"),
-    right("list", "", "pods", "what a move would cost"),
-    right("create", "authorization.k8s.io", "subjectaccessreviews", "this check"),
-];
-
-/// What tells an account that may move a leader from one that may not.
-pub const PATCH_NODES: Right = right("patch", "", "nodes", "moving a leader");
-
-const fn right(
-    verb: &'static str,
-    group: &'static str,
-    resource: &'static str,
-    purpose: &'static str,
-) -> Right {
-    Right { verb, group, resource, purpose }
-}
 
 /// Whether the admission policy stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +46,8 @@ pub struct Facts {
     pub kilo: Option<BTreeMap<String, usize>>,
     /// What the caller may do.
     pub caller: Vec<(Right, Answer)>,
-    /// Whether each account of Tanist may patch Nodes, by `namespace:name`.
-    pub accounts: Vec<(String, Answer)>,
+    /// Tanist's accounts, and what they may do.
+    pub accounts: Vec<Account>,
     /// Whether the admission policy stands.
     pub policy: Policy,
     /// The port that answers probes.
@@ -137,29 +93,44 @@ async fn caller(client: &Client) -> Vec<(Right, Answer)> {
     futures::future::join_all(CALLER.map(ask)).await
 }
 
-async fn accounts(client: &Client) -> Vec<(String, Answer)> {
+async fn accounts(client: &Client) -> Vec<Account> {
     let params = ListParams::default().labels(OURS);
     let accounts = Api::<ServiceAccount>::all(client.clone()).list(&params).await;
-    let api = Api::<SubjectAccessReview>::all(client.clone());
-    let ask = async |account: &ServiceAccount| {
-        let namespace = account.namespace().unwrap_or_default();
-        let name = format!("{namespace}:{}", account.name_any());
-        let spec = SubjectAccessReviewSpec {
-            user: Some(format!("system:serviceaccount:{name}")),
-            groups: Some(vec![
-                "system:serviceaccounts".to_owned(),
-                format!("system:serviceaccounts:{namespace}"),
-                "system:authenticated".to_owned(),
-            ]),
-            resource_attributes: Some(attributes(PATCH_NODES)),
-            ..SubjectAccessReviewSpec::default()
-        };
-        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
-        let asked = api.create(&PostParams::default(), &review).await;
-        (name, answer(asked.map(|review| review.status.map(|status| status.allowed))))
-    };
     let accounts = accounts.map(|list| list.items).unwrap_or_default();
+    let ask = async |found: &ServiceAccount| {
+        let namespace = found.namespace().unwrap_or_default();
+        let name = format!("{namespace}:{}", found.name_any());
+        let patch_nodes = may(client, &name, &namespace, PATCH_NODES).await;
+        let mut account = Account { name, patch_nodes, needs: Vec::new() };
+        for right in account.rights() {
+            account.needs.push((right, may(client, &account.name, &namespace, right).await));
+        }
+        account
+    };
     futures::future::join_all(accounts.iter().map(ask)).await
+}
+
+/// Asks whether an account may do something.
+async fn may(client: &Client, account: &str, namespace: &str, right: Right) -> Answer {
+    let within = match right.within {
+        Within::Cluster => None,
+        Within::Own => Some(namespace.to_owned()),
+        Within::Default => Some("default".to_owned()),
+    };
+    let spec = SubjectAccessReviewSpec {
+        user: Some(format!("system:serviceaccount:{account}")),
+        groups: Some(vec![
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+            "system:authenticated".to_owned(),
+        ]),
+        resource_attributes: Some(ResourceAttributes { namespace: within, ..attributes(right) }),
+        ..SubjectAccessReviewSpec::default()
+    };
+    let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+    let api = Api::<SubjectAccessReview>::all(client.clone());
+    let asked = api.create(&PostParams::default(), &review).await;
+    answer(asked.map(|review| review.status.map(|status| status.allowed)))
 }
 
 fn attributes(right: Right) -> ResourceAttributes {
@@ -192,11 +163,12 @@ async fn policy(client: &Client) -> Policy {
     let params = ListParams::default().labels(OURS);
     let policies = Api::<ValidatingAdmissionPolicy>::all(client.clone()).list(&params).await;
     let bindings = Api::<ValidatingAdmissionPolicyBinding>::all(client.clone()).list(&params).await;
-    let policies: Vec<String> = match policies {
+    let mut policies: Vec<String> = match policies {
         Ok(list) => list.iter().map(kube::ResourceExt::name_any).collect(),
         Err(kube::Error::Api(status)) if status.code == 404 => return Policy::Unsupported,
         Err(error) => return Policy::Unknown(Said::from(error).to_string()),
     };
+    policies.sort();
     let bound: Vec<_> = bindings
         .map(|list| list.items)
         .unwrap_or_default()

@@ -19,6 +19,7 @@ pub(super) fn examine(view: &View, facts: &Facts) -> Vec<Line> {
     lines.extend(granularity(view));
     lines.extend(heirs(view));
     lines.extend(intent(view));
+    lines.extend(told(view));
     lines.extend(readded(view));
     lines.extend(unread(view));
     lines
@@ -61,7 +62,10 @@ fn versions(facts: &Facts) -> Vec<Line> {
         advice: String::new(),
     });
     let (level, seen, advice) = match &facts.kilo {
-        None => (Level::Warning, "pods could not be listed".to_owned(), ""),
+        None => {
+            let advice = "ask for the right to list pods, or compare the images by hand";
+            (Level::Warning, "pods could not be listed".to_owned(), advice)
+        }
         Some(images) if images.is_empty() => (
             Level::Warning,
             "no pod is labelled app.kubernetes.io/name=kilo".to_owned(),
@@ -150,10 +154,39 @@ fn complaints(view: &View, location: &Location) -> Vec<String> {
         intent.complaints.extend(unread_annotations(node));
     }
     if intent.pins.len() > 1 {
-        let names = words::some_of(intent.pins.iter().map(|pinned| pinned.0.as_str()));
+        let names: Vec<_> = intent.pins.iter().map(|pinned| pinned.0.as_str()).collect();
+        let names = names.join(" and ");
         intent.complaints.push(format!("{names} are pinned: none of them is followed"));
     }
     intent.complaints
+}
+
+/// What the arbiter wants a person to know, and is not seen by a check of its own.
+fn told(view: &View) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for location in view.places() {
+        let seen = complaints(view, &location);
+        let readded = view.members(&location).into_iter().filter_map(Readded::of);
+        let readded: Vec<_> = readded.map(|readded| readded.to_string()).collect();
+        let misread = || view.misread.values().flatten();
+        let status = view.status(&location);
+        let said = status.map(|status| status.complaints.as_slice()).unwrap_or_default();
+        let fresh = said.iter().filter(|said| {
+            !seen.contains(said)
+                && !readded.iter().any(|readded| said.starts_with(readded))
+                && !misread().any(|misread| misread == *said)
+        });
+        let place = words::place(&location);
+        lines.extend(fresh.map(|said| Line {
+            level: Level::Warning,
+            check: "attention",
+            place: place.clone(),
+            seen: said.clone(),
+            expected: "nothing that a person should know",
+            advice: format!("tanist why {place}; tanist ack {place} once you have seen to it"),
+        }));
+    }
+    lines
 }
 
 fn readded(view: &View) -> Vec<Line> {

@@ -18,6 +18,7 @@ pub(super) fn examine(view: &View, scope: &Scope) -> Vec<Line> {
         view.mesh.nodes.values().filter(of_kilo)
     };
     let mut lines = kilo_agents(view, covered());
+    lines.extend(annotations(view, scope));
     lines.extend(agents(view, covered()));
     lines.extend(clocks(view, scope));
     lines.extend(words_that_count(view, scope));
@@ -44,6 +45,21 @@ fn kilo_agents<'v>(view: &View, nodes: impl Iterator<Item = &'v Node>) -> Vec<Li
         round.line(Level::Warning, node.name.0.clone(), seen, advice.to_owned());
     }
     round.end("node", "Ready by Kilo's rules")
+}
+
+/// What Kilo does not understand it takes for absent, without a word.
+fn annotations(view: &View, scope: &Scope) -> Vec<Line> {
+    let mut round = Round::new("Kilo's annotations", "values that Kilo can read");
+    for (node, misread) in view.misread.iter().filter(|(node, _)| scope.covers(node)) {
+        if misread.is_empty() {
+            round.fine();
+        }
+        for seen in misread {
+            let advice = "correct it; what Kilo itself wrote, its pod writes again when restarted";
+            round.line(Level::Warning, node.0.clone(), seen.clone(), advice.to_owned());
+        }
+    }
+    round.end("node", "they can be read")
 }
 
 fn agents<'v>(view: &View, nodes: impl Iterator<Item = &'v Node>) -> Vec<Line> {

@@ -1,4 +1,5 @@
-use super::facts::{Answer, CALLER, Policy};
+use super::facts::Policy;
+use super::rights::{AGENT, ARBITER, Account, Answer, CALLER, Right};
 use super::*;
 use crate::evidence::kilo::key;
 use crate::evidence::{
@@ -8,16 +9,21 @@ use crate::evidence::{
 use crate::operator::tests::mesh::{NOW, annotate, heard, heir, node, path, status, told, view};
 use crate::operator::view::Arbiter;
 
+fn account(name: &str, patch_nodes: Answer, needs: &[Right]) -> Account {
+    let needs = needs.iter().map(|right| (*right, Answer::Allowed)).collect();
+    Account { name: name.to_owned(), patch_nodes, needs }
+}
+
 fn facts() -> Facts {
     Facts {
         kubernetes: Some("v1.33.1".to_owned()),
         kilo: Some([("squat/kilo:0.6.0".to_owned(), 5)].into()),
         caller: CALLER.map(|right| (right, Answer::Allowed)).into(),
         accounts: vec![
-            ("tanist:tanist-agent".to_owned(), Answer::Denied),
-            ("tanist:tanist-arbiter".to_owned(), Answer::Allowed),
+            account("tanist:tanist-agent", Answer::Denied, &AGENT),
+            account("tanist:tanist-arbiter", Answer::Allowed, &ARBITER),
         ],
-        policy: Policy::Bound(vec!["tanist-arbiter".to_owned()]),
+        policy: Policy::Bound(vec!["tanist-nodes".to_owned(), "tanist-reports".to_owned()]),
         port: 1108,
     }
 }
@@ -32,7 +38,7 @@ fn a_healthy_mesh_is_fine_in_every_line() {
     let costs = examination.lines.iter().filter(|line| line.check == "cost of a failover");
     assert_eq!(costs.count(), 2);
     assert!(
-        examination.text(400).ends_with("19 fine, 0 to know, 0 broken"),
+        examination.text(400).ends_with("20 fine, 0 to know, 0 broken"),
         "{}",
         examination.text(400)
     );
@@ -83,14 +89,23 @@ fn each_fault_is_told_with_its_place_and_what_to_do() {
         (|v, _| status(v, "").heirs = vec![heir("b2", &["Proven: not tested"])], Warning, "heirs", "\"\"", "none is fit; b2: Proven: not tested"),
         (|v, _| annotate(v, "a2", "promotion", "always"), Warning, "intent", "a", "promotion \"always\" of a2 is not prefer, neutral, prefer-not or must-not; read as must-not"),
         (|v, _| annotate(v, "a2", "pined", "true"), Warning, "intent", "a", "annotation tanist.dev/pined of a2 means nothing; there are promotion, pin and pause"),
-        (|v, _| { annotate(v, "a2", "pin", "true"); annotate(v, "a3", "pin", "true"); }, Warning, "intent", "a", "a2, a3 are pinned: none of them is followed"),
+        (|v, _| { annotate(v, "a2", "pin", "true"); annotate(v, "a3", "pin", "true"); }, Warning, "intent", "a", "a2 and a3 are pinned: none of them is followed"),
+        (|v, _| status(v, "a").complaints.push("a2 did not prove itself; a1 is put back".to_owned()), Warning, "attention", "a", "a2 did not prove itself; a1 is put back"),
+        (|v, _| { v.misread.insert("a2".into(), vec!["kilo.squat.ai/key \"x\" of a2 cannot be read; Kilo takes it for absent".to_owned()]); }, Warning, "Kilo's annotations", "a2", "kilo.squat.ai/key \"x\" of a2 cannot be read; Kilo takes it for absent"),
+        (|v, _| { readd(v, "a1", None); status(v, "a").complaints.push("somebody put the leader annotation of a1 back after Tanist took it away; and so on".to_owned()); }, Warning, "re-added annotation", "a1", "somebody put the leader annotation of a1 back after Tanist took it away"),
         (|v, _| readd(v, "a1", Some("argocd")), Warning, "re-added annotation", "a1", "argocd put the leader annotation of a1 back after Tanist took it away"),
         (|v, _| readd(v, "a1", None), Warning, "re-added annotation", "a1", "somebody put the leader annotation of a1 back after Tanist took it away"),
         (|_, f| f.caller[2].1 = Answer::Denied, Warning, "your rights", "you", "no right to patch nodes"),
-        (|_, f| f.accounts[0].1 = Answer::Allowed, Broken, "accounts", "tanist:tanist-agent", "it may patch Nodes"),
-        (|_, f| f.accounts[1].1 = Answer::Denied, Broken, "accounts", "tanist:tanist-arbiter", "it may not patch Nodes, so it cannot move a leader"),
+        (|_, f| f.accounts[0].patch_nodes = Answer::Allowed, Broken, "accounts", "tanist:tanist-agent", "it may patch Nodes"),
+        (|_, f| f.accounts[1].patch_nodes = Answer::Denied, Broken, "accounts", "tanist:tanist-arbiter", "it may not patch Nodes, so it cannot move a leader"),
         (|_, f| f.accounts.clear(), Warning, "accounts", "mesh", "no ServiceAccount is labelled app.kubernetes.io/part-of=tanist"),
-        (|_, f| f.accounts.push(("kube-system:tanist-sidecar".to_owned(), Answer::Allowed)), Warning, "accounts", "kube-system:tanist-sidecar", "it may, from every node; its token names no node, so the policy cannot hold it to the report of its own"),
+        (|_, f| f.accounts.push(account("kube-system:tanist-sidecar", Answer::Allowed, &[])), Warning, "accounts", "kube-system:tanist-sidecar", "it may, from every node; its token names no node, so the policy cannot hold it to the report of its own"),
+        (|_, f| f.accounts[1].needs[3].1 = Answer::Denied, Broken, "accounts", "tanist:tanist-arbiter", "it may not patch meshlocations/status"),
+        (|_, f| { f.accounts[0].needs[2].1 = Answer::Denied; f.accounts[0].needs[3].1 = Answer::Denied; }, Broken, "accounts", "tanist:tanist-agent", "it may not create relayreports, update relayreports"),
+        (|_, f| f.accounts[0].patch_nodes = Answer::Unknown("no answer".to_owned()), Warning, "accounts", "tanist:tanist-agent", "its rights are not known: no answer"),
+        (|_, f| f.caller[0].1 = Answer::Unknown("no answer".to_owned()), Warning, "your rights", "you", "not known (list relayreports): no answer"),
+        (|_, f| f.policy = Policy::Bound(vec!["tanist-nodes".to_owned()]), Warning, "admission policy", "mesh", "only tanist-nodes; there should be tanist-nodes and tanist-reports"),
+        (|_, f| f.policy = Policy::Unknown("forbidden".to_owned()), Warning, "admission policy", "mesh", "forbidden"),
         (|_, f| f.policy = Policy::Absent, Warning, "admission policy", "mesh", "there is none: RBAC alone binds Tanist's accounts"),
         (|_, f| f.policy = Policy::Unsupported, Warning, "admission policy", "mesh", "this server knows no such policies: RBAC alone binds Tanist's accounts"),
         (|_, f| f.policy = Policy::Unbound(vec!["p".to_owned()]), Warning, "admission policy", "mesh", "p has no binding"),
@@ -106,6 +121,8 @@ fn each_fault_is_told_with_its_place_and_what_to_do() {
         let [line] = bad.as_slice() else { panic!("one line for {check}: {bad:#?}") };
         let told = (line.level, line.check, line.place.as_str(), line.seen.as_str());
         assert_eq!(told, (level, check, place, seen));
+        assert!(!line.advice.is_empty(), "{check}: what is to be done?");
+        assert!(examination.lines.iter().all(|line| !line.expected.is_empty()));
         assert_eq!(examination.level, level);
     }
 }

@@ -1,7 +1,7 @@
 //! Annotations of Kilo's that are there and mean nothing: Kilo takes them for absent without a
 //! word, so a person is told.
 
-use crate::cluster::objects::SlimNode;
+use super::SlimNode;
 use crate::evidence::kilo::key;
 use crate::evidence::{Granularity, Node};
 
@@ -19,8 +19,9 @@ const CHECKS: [Check; 8] = [
     (key::GRANULARITY, |node| node.granularity != Granularity::Unknown),
 ];
 
-/// Returns what is to be told of a node's annotations.
-pub(super) fn complaints(object: &SlimNode, node: &Node) -> Vec<String> {
+/// Returns complaints about annotations of Kilo's that cannot be read.
+#[must_use]
+pub fn unreadable_annotations(object: &SlimNode, node: &Node) -> Vec<String> {
     // Kilo itself writes the empty text for none; a forced address may be taken away by `-`.
     let forced_away = matches!(object.annotation(key::FORCE_INTERNAL_IP), Some("" | "-"));
     let means_nothing = |(name, understood): &Check| {
@@ -44,7 +45,7 @@ mod tests {
         let metadata = serde_json::json!({ "name": "n", "annotations": annotations });
         let object = serde_json::from_value(serde_json::json!({ "metadata": metadata }));
         let object: SlimNode = object.unwrap();
-        complaints(&object, &object.read(TOPOLOGY_LABEL))
+        unreadable_annotations(&object, &object.read(TOPOLOGY_LABEL))
     }
 
     #[test]
