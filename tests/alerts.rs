@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+/// Where the pages can be read unless the chart is told otherwise.
+const RUNBOOKS: &str = "https://tanist.dev/docs/runbooks/";
+
 #[derive(Debug, Deserialize)]
 struct Rules {
     groups: Vec<Group>,
@@ -51,12 +54,21 @@ fn rules() -> Vec<Rule> {
 }
 
 #[test]
+fn the_chart_replaces_the_address_that_stands_in_the_rules() {
+    let template = read("charts/tanist/templates/prometheusrule.yaml");
+    assert!(template.contains(&format!("replace \"{RUNBOOKS}\"")), "{template}");
+    let values = read("charts/tanist/values.yaml");
+    let default = format!("runbookUrl: {}\n", RUNBOOKS.trim_end_matches('/'));
+    assert!(values.contains(&default), "the default is another: {default}");
+}
+
+#[test]
 fn every_alert_has_a_runbook_that_shows_its_expression() {
     for rule in rules() {
         let Rule { alert, expr, labels, annotations } = &rule;
-        assert_eq!(annotations.runbook_url, format!("docs/runbooks/{alert}.md"));
+        assert_eq!(annotations.runbook_url, format!("{RUNBOOKS}{alert}.md"));
         assert!(!annotations.summary.is_empty());
-        let page = read(&annotations.runbook_url);
+        let page = read(format!("docs/runbooks/{alert}.md"));
         for part in [
             &format!("# {alert}\n"),
             expr,

@@ -10,6 +10,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use crate::cluster::{MERGE, apply, ask, documents, kustomize, make_node, run};
+use crate::prometheus;
 use crate::server::{Server, tool};
 
 /// The Kubernetes that is rendered for where no server is asked.
@@ -46,12 +47,14 @@ pub(crate) async fn chart_equals_deploy() -> anyhow::Result<()> {
 pub(crate) async fn chart_is_accepted() -> anyhow::Result<()> {
     let server = Server::start().await?;
     let admin = server.admin().await?;
-    apply(&admin, &[namespace("tanist"), namespace("elsewhere"), pod_monitors()]).await?;
-    let cases: [&[&str]; 4] = [
+    apply(&admin, &[namespace("tanist"), namespace("elsewhere")]).await?;
+    apply(&admin, &prometheus::kinds()).await?;
+    let cases: [&[&str]; 5] = [
         &[],
         &["--namespace", "elsewhere", "--set", "mode=act,overlay=flannel.1,agent.port=2108"],
         &["--set", "userspaceWireguard=true,apiServer.host=127.0.0.1,apiServer.port=6444"],
         &["--set", "podMonitor.enabled=true,probeKeys.existingSecret=mine,image.pullPolicy=Always"],
+        &["--set", "podMonitor.enabled=true,prometheusRule.enabled=true,podMonitor.labels.for=us"],
     ];
     for case in cases {
         let objects = render(&[&["--kube-version", KUBERNETES], case].concat())?;
@@ -62,18 +65,57 @@ pub(crate) async fn chart_is_accepted() -> anyhow::Result<()> {
         old.iter().all(|object| object["kind"] != "ValidatingAdmissionPolicy"),
         "a policy for a cluster that does not know any"
     );
-    let rules = render(&["--kube-version", KUBERNETES, "--set", "prometheusRule.enabled=true"]);
-    if chart().join("files/alerts.yaml").exists() {
-        let rules = by_name(rules?).remove("PrometheusRule/tanist").context("no rules")?;
-        ensure!(rules["spec"]["groups"].is_array(), "{rules}");
-    } else {
-        let said = rules.err().context("rules of nothing")?.to_string();
-        ensure!(said.contains("no files/alerts.yaml"), "{said}");
-    }
-    for wrong in ["mode=atc", "agnt.port=1", "agent.port=0", "arbiter.replicas=0"] {
+    runbooks_are_where_they_are_said_to_be()?;
+    a_misspelt_rule_is_refused(&admin).await?;
+    for wrong in [
+        "mode=atc",
+        "agnt.port=1",
+        "agent.port=0",
+        "arbiter.replicas=0",
+        "prometheusRule.runbookUrl=docs/runbooks",
+    ] {
         let refused = render(&["--kube-version", KUBERNETES, "--set", wrong]);
         let said = refused.err().with_context(|| format!("{wrong} is taken"))?.to_string();
         ensure!(said.contains("specifications of the schema"), "{wrong}: {said}");
+    }
+    Ok(())
+}
+
+/// Every alert links to a whole address, under the one that the values name.
+fn runbooks_are_where_they_are_said_to_be() -> anyhow::Result<()> {
+    let default = "https://tanist.dev/docs/runbooks/";
+    for (named, expected) in [
+        ("", default),
+        ("prometheusRule.runbookUrl=https://wiki.example.org/t", "https://wiki.example.org/t/"),
+        ("prometheusRule.runbookUrl=https://wiki.example.org/t/", "https://wiki.example.org/t/"),
+    ] {
+        let on = format!("prometheusRule.enabled=true,{named}");
+        let rendered = render(&["--kube-version", KUBERNETES, "--set", &on])?;
+        let rule = by_name(rendered).remove("PrometheusRule/tanist").context("no rules")?;
+        let rules = rule["spec"]["groups"].as_array().into_iter().flatten();
+        let rules: Vec<_> = rules.filter_map(|group| group["rules"].as_array()).flatten().collect();
+        ensure!(rules.len() >= 18, "only {} rules", rules.len());
+        for rule in rules {
+            let alert = rule["alert"].as_str().context("no name")?;
+            let url = format!("{expected}{alert}.md");
+            ensure!(rule["annotations"]["runbook_url"] == url, "{url} is not in {rule}");
+        }
+    }
+    Ok(())
+}
+
+/// Else nothing would be shown by rules and monitors that are accepted.
+async fn a_misspelt_rule_is_refused(admin: &Client) -> anyhow::Result<()> {
+    let on = "prometheusRule.enabled=true,podMonitor.enabled=true";
+    let rendered = by_name(render(&["--kube-version", KUBERNETES, "--set", on])?);
+    for (name, path, wrong) in [
+        ("PrometheusRule/tanist", "/spec/groups/0/rules/0/for", json!("a minute")),
+        ("PrometheusRule/tanist", "/spec/groups/0/rules/0", json!({"alert": "x", "exp": "1"})),
+        ("PodMonitor/tanist", "/spec/podMetricsEndpoints/0/port", json!(1109)),
+    ] {
+        let mut object = rendered.get(name).context("it is not rendered")?.clone();
+        *object.pointer_mut(path).context("it says nothing there")? = wrong;
+        ensure!(apply(admin, &[object]).await.is_err(), "{name} is taken with a wrong {path}");
     }
     Ok(())
 }
@@ -176,23 +218,4 @@ fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
 
 fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-}
-
-/// The Prometheus operator's kind, without its schema: that a PodMonitor says what it should is not
-/// shown here.
-fn pod_monitors() -> Value {
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "podmonitors.monitoring.coreos.com"},
-        "spec": {
-            "group": "monitoring.coreos.com", "scope": "Namespaced",
-            "names": {"plural": "podmonitors", "singular": "podmonitor", "kind": "PodMonitor"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {
-                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-                }},
-            }],
-        },
-    })
 }
