@@ -31,9 +31,15 @@ impl Arbiter {
             let cancel = until_told_to_stop()?;
             let admin = Admin::default();
             let pages = admin.clone().serve(config.admin, axum::Router::new(), cancel.clone());
+            let mut serving = std::pin::pin!(serve(config, admin, cancel.clone()));
             tokio::select! {
-                ended = serve(config, admin, cancel.clone()) => ended?,
-                ended = pages => ended?,
+                ended = &mut serving => ended?,
+                ended = pages => {
+                    // Told to stop, the pages end at once; the lease has to be given back first.
+                    cancel.cancel();
+                    serving.await?;
+                    ended?;
+                }
             }
             Ok(ExitCode::SUCCESS)
         })
