@@ -9,7 +9,7 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep};
 
 use super::access::{Access, now};
-use super::output::{Exit, Word, ask, patiently};
+use super::output::{Exit, Word, ask, patiently, progress};
 use super::{block_on, complain, say};
 use crate::cluster::objects::{MeshLocation, MeshLocationStatus, MoveOutcome, mesh_location_name};
 use crate::config::Span;
@@ -18,7 +18,8 @@ use crate::evidence::{Location, NodeName};
 use crate::operator::cost::{Cost, pods_on};
 use crate::operator::steer::{Insistence, Steering, Wanted, wanted};
 use crate::operator::watch::{Ending, Follow, end};
-use crate::operator::words;
+use crate::operator::{Error, words};
+use crate::telemetry::Chain;
 
 /// Asks for a move of a location's leader, after showing what it costs, and waits until the new
 /// leader has proven itself. The arbiter does it, whatever the mode; a pause forbids it.
@@ -49,8 +50,11 @@ pub(super) struct Move {
     access: Access,
 }
 
-/// How often the location's object is read.
+/// How often the location's object is read, and what is not answered is asked again.
 const EVERY: Duration = Duration::from_millis(250);
+
+/// How long at least to try to take a request back.
+const WITHDRAWAL: Duration = Duration::from_secs(10);
 
 impl Move {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
@@ -116,14 +120,17 @@ impl Move {
             None => std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned()),
         };
         let request = MoveRequest { id: id()?, to: Some(to), by, force: self.force };
-        let before = read(client, location).await?;
+        let until = Instant::now() + Duration::from(self.timeout);
+        let before = again(until, async || read(client, location).await).await?;
         let mut follow = Follow::begin(&request.id, &before);
 
-        steering.request(location, &request).await?;
+        // The same request twice is one request.
+        again(until, async || steering.request(location, &request).await).await?;
         say("asked; the heirs are being questioned");
-        let ended = self.follow(client, location, &mut follow).await;
+        let ended = follow_until(until, client, location, &mut follow).await;
         // Answered or not: carried out once is enough, and some time later nobody expects it.
-        steering.withdraw(location, &request.id).await?;
+        let until = until.max(Instant::now() + WITHDRAWAL);
+        again(until, async || steering.withdraw(location, &request.id).await).await?;
         Ok(match ended? {
             Some(Ending::Refused(_)) => Exit::Refused,
             Some(Ending::GivenUp) => {
@@ -151,33 +158,50 @@ impl Move {
             }
         })
     }
+}
 
-    /// Shows what happens until it is over; none if that takes too long.
-    async fn follow(
-        &self,
-        client: &Client,
-        location: &Location,
-        follow: &mut Follow,
-    ) -> anyhow::Result<Option<Ending>> {
-        let until = Instant::now() + Duration::from(self.timeout);
-        while Instant::now() < until {
-            let (news, ending) = follow.look(&read(client, location).await?);
-            for line in news {
-                say(&line);
-            }
-            if ending.is_some() {
-                return Ok(ending);
-            }
-            sleep(EVERY).await;
+/// Shows what happens until it is over; none if that takes too long.
+async fn follow_until(
+    until: Instant,
+    client: &Client,
+    location: &Location,
+    follow: &mut Follow,
+) -> Result<Option<Ending>, Error> {
+    while Instant::now() < until {
+        let status = again(until, async || read(client, location).await).await?;
+        let (news, ending) = follow.look(&status);
+        for line in news {
+            say(&line);
         }
-        Ok(None)
+        if ending.is_some() {
+            return Ok(ending);
+        }
+        sleep(EVERY).await;
+    }
+    Ok(None)
+}
+
+/// Makes a call until the API server answers it, for as long as there is patience: what it did not
+/// answer may be done, and whoever ends then leaves a request behind that is carried out later.
+async fn again<T>(
+    until: Instant,
+    mut call: impl AsyncFnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
+    loop {
+        match call().await {
+            Err(error @ Error::Away { .. }) if Instant::now() < until => {
+                progress(&format!("{}; trying again", Chain(&error)));
+                sleep(EVERY).await;
+            }
+            outcome => return outcome,
+        }
     }
 }
 
-async fn read(client: &Client, location: &Location) -> anyhow::Result<MeshLocationStatus> {
+async fn read(client: &Client, location: &Location) -> Result<MeshLocationStatus, Error> {
     let name = mesh_location_name(location);
     let object = Api::<MeshLocation>::all(client.clone()).get(&name).await;
-    let object = object.with_context(|| format!("cannot read MeshLocation {name}"))?;
+    let object = object.map_err(Error::api(format!("read MeshLocation {name}")))?;
     Ok(object.status.unwrap_or_default())
 }
 
@@ -187,4 +211,36 @@ fn id() -> anyhow::Result<String> {
     getrandom::fill(&mut chance).context("draw a name for the request")?;
     let chance = u32::from_le_bytes(chance);
     Ok(format!("{}-{chance:08x}", now().seconds()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> kube::Error {
+        kube::Error::Api(Box::new(kube::core::Status::failure("no", "Forbidden").with_code(403)))
+    }
+
+    fn away() -> kube::Error {
+        kube::Error::Service(std::io::Error::other("reset").into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_answered_is_asked_again_and_what_is_refused_is_not() {
+        let table: [(fn(u32) -> Option<kube::Error>, u32, bool); 3] = [
+            (|tries| (tries < 3).then(away), 3, true),
+            (|_| Some(refused()), 1, false),
+            (|_| Some(away()), 41, false),
+        ];
+        for (answer, expected, good) in table {
+            let until = Instant::now() + Duration::from_secs(10);
+            let mut tries = 0;
+            let asked = again(until, async || {
+                tries += 1;
+                answer(tries).map_or(Ok(()), |error| Err(Error::api("ask")(error)))
+            });
+            let asked = asked.await;
+            assert_eq!((asked.is_ok(), tries), (good, expected), "{asked:?}");
+        }
+    }
 }

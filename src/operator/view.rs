@@ -22,12 +22,21 @@ pub enum Error {
     /// Tanist's kinds are not there.
     #[error("Tanist's kinds are not installed: tanist crds | kubectl apply -f -")]
     NotInstalled,
-    /// The API server said no, or nothing.
+    /// The API server said no.
     #[error("cannot {what}")]
     Api {
         /// What was tried.
         what: String,
         /// What it said.
+        #[source]
+        source: Said,
+    },
+    /// The API server is not there, or not able to answer: what was asked may be done or not.
+    #[error("cannot {what}")]
+    Away {
+        /// What was tried.
+        what: String,
+        /// What was heard instead of an answer.
         #[source]
         source: Said,
     },
@@ -51,9 +60,20 @@ impl From<kube::Error> for Said {
 }
 
 impl Error {
-    pub(super) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+    pub(crate) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let what = what.into();
-        move |error| Self::Api { what, source: error.into() }
+        move |error| {
+            let is_away = is_away(&error);
+            let source = error.into();
+            if is_away { Self::Away { what, source } } else { Self::Api { what, source } }
+        }
+    }
+}
+
+fn is_away(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+        error => matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_)),
     }
 }
 
