@@ -3,7 +3,7 @@
 use super::super::view::{Arbiter, View};
 use super::super::words;
 use crate::cluster::objects::HeirStatus;
-use crate::decide::Readded;
+use crate::decide::{Check, Readded};
 use crate::evidence::{Location, NodeName, kilo};
 
 /// Whether an unfit node may be asked for.
@@ -114,7 +114,9 @@ pub fn wanted(
 
     let heirs = view.status(location).map(|status| status.heirs.as_slice()).unwrap_or_default();
     let Some(to) = to else {
-        let best = heirs.iter().find(|heir| heir.fit).ok_or(Refusal::NoHeir)?;
+        let best = heirs.iter().find(|heir| heir.fit);
+        let best = best.or_else(|| heirs.iter().find(|heir| is_untried(heir)));
+        let best = best.ok_or(Refusal::NoHeir)?;
         return unfought(view, &best.node);
     };
     let members = view.members(location);
@@ -126,7 +128,7 @@ pub fn wanted(
         return Err(Refusal::NotReady(to.clone()));
     }
     match (heirs.iter().find(|heir| heir.node == *to), insistence) {
-        (Some(heir), _) if heir.fit => unfought(view, to),
+        (Some(heir), _) if heir.fit || is_untried(heir) => unfought(view, to),
         (_, Insistence::Forced) => unfought(view, to),
         (heir, Insistence::Fit) => Err(Refusal::Unfit { node: to.clone(), why: failed(heir) }),
     }
@@ -138,6 +140,13 @@ fn unfought(view: &View, to: &NodeName) -> Result<Wanted, Refusal> {
         Some(readded) => Err(Refusal::Readded(readded)),
         None => Ok(Wanted::Move(to.clone())),
     }
+}
+
+/// Tells whether nothing speaks against an heir but that nobody has asked it lately, as after a
+/// change of arbiters: the arbiter asks it before it answers.
+fn is_untried(heir: &HeirStatus) -> bool {
+    let untried = [Check::Proven, Check::AnswersInquest].map(|check| format!("{check}: "));
+    heir.failed.iter().all(|failed| untried.iter().any(|check| failed.starts_with(check)))
 }
 
 fn failed(heir: Option<&HeirStatus>) -> String {
