@@ -29,6 +29,7 @@ mod report;
 mod sight;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use clock::Clock;
 use engine::{Engine, Identity, Inputs};

@@ -15,6 +15,8 @@ mod documents;
 mod forbidden;
 #[path = "packages/overlays.rs"]
 mod overlays;
+#[path = "packages/prometheus.rs"]
+mod prometheus;
 #[path = "packages/rights.rs"]
 mod rights;
 #[path = "packages/server.rs"]
@@ -48,6 +50,7 @@ checks! {
     forbidden::policy_keeps_reports,
     rights::rights_suffice,
     rights::doctor_sees_the_rights,
+    rights::reports_come_where_owners_are_guarded,
     chart::chart_equals_deploy,
     chart::chart_is_accepted,
     chart::upgrade_loses_nothing,

@@ -4,12 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::api::PostParams;
-use kube::{Api, ResourceExt as _};
 use tokio::sync::watch;
 
+use super::writer::Writer;
 use crate::admin::Pending;
-use crate::cluster::objects::{RelayReport, RelayReportSpec};
 use crate::evidence::{Flow, Hairpin, Heard, NodeName, Report};
 use crate::metrics::ObserveMetrics;
 use crate::observe::echo::{HeardCount, Limits, Responder};
@@ -93,7 +91,7 @@ impl RealHands {
         let prober = Prober::new(node, keys.clone());
         let responder = Arc::default();
         tokio::spawn(listen((ports.echo, listening), keys, Arc::downgrade(&responder)));
-        let pen = Writer { api: Api::all(client), name: node.0.clone(), version: None };
+        let pen = Writer::new(client, node);
         Self { prober, ports, responder, pen: pen.into(), metrics }
     }
 
@@ -207,32 +205,5 @@ async fn listen(
         }
         drop(place);
         tokio::time::sleep(REBIND).await;
-    }
-}
-
-/// Writes one RelayReport, whole, and knows its version.
-struct Writer {
-    api: Api<RelayReport>,
-    name: String,
-    version: Option<String>,
-}
-
-impl Writer {
-    async fn write(&mut self, report: Report) -> Result<(), kube::Error> {
-        let mut object = RelayReport::new(&self.name, RelayReportSpec { report });
-        if self.version.is_none() {
-            self.version =
-                self.api.get_opt(&self.name).await?.and_then(|old| old.resource_version());
-        }
-        object.metadata.resource_version.clone_from(&self.version);
-
-        let written = match &self.version {
-            Some(_) => self.api.replace(&self.name, &PostParams::default(), &object).await,
-            None => self.api.create(&PostParams::default(), &object).await,
-        };
-        // Whatever went wrong, the version known may be wrong too.
-        self.version = None;
-        self.version = written?.resource_version();
-        Ok(())
     }
 }

@@ -33,7 +33,11 @@ pub(crate) async fn rights_suffice() -> anyhow::Result<()> {
     let _programs = [start_arbiter(&server, &admin).await?, start_agent(&server, &admin).await?];
 
     awaited(&admin, LEASE, |body| body["spec"]["holderIdentity"].is_string()).await?;
-    awaited(&admin, REPORT, |body| body["spec"]["node"] == "a").await?;
+    awaited(&admin, REPORT, |body| {
+        let owner = &body["metadata"]["ownerReferences"][0];
+        body["spec"]["node"] == "a" && owner["kind"] == "Node" && owner["name"] == "a"
+    })
+    .await?;
     awaited(&admin, LOCATIONS, |body| {
         let items = body["items"].as_array().map_or(&[][..], Vec::as_slice);
         items.len() == 2 && items.iter().all(|item| item["status"]["leader"].is_string())
@@ -58,6 +62,37 @@ pub(crate) async fn rights_suffice() -> anyhow::Result<()> {
     })
     .await?;
     nothing_was_forbidden(&server)
+}
+
+/// Where only those may change owners who may delete as well, a report that was made without one
+/// stays so, and is written all the same; a new one belongs to its Node.
+pub(crate) async fn reports_come_where_owners_are_guarded() -> anyhow::Result<()> {
+    let guarded = ["--enable-admission-plugins", "OwnerReferencesPermissionEnforcement"];
+    let server = Server::start_with(&guarded).await?;
+    let admin = server.admin().await?;
+    apply(&admin, &kustomize("deploy/overlays/k3s-flannel")?).await?;
+    let node = node("a", "cloud", 11);
+    ask(&admin, (Method::POST, NODES), "application/json", &node).await?.granted()?;
+    let reports = "/apis/tanist.dev/v1alpha1/relayreports";
+    let old = json!({
+        "apiVersion": "tanist.dev/v1alpha1", "kind": "RelayReport", "metadata": {"name": "a"},
+        "spec": {"node": "a", "location": "cloud", "version": "old", "incarnation": 1,
+                 "sequence": 1, "writtenMs": 0},
+    });
+    awaited(&admin, reports, |_| true).await?;
+    ask(&admin, (Method::POST, reports), "application/json", &old).await?.granted()?;
+
+    let _program = start_agent(&server, &admin).await?;
+    let is_written = |body: &Value| body["spec"]["version"] == env!("CARGO_PKG_VERSION");
+    let owners = |body: &Value| body["metadata"]["ownerReferences"].as_array().map_or(0, Vec::len);
+    awaited(&admin, REPORT, |body| is_written(body) && owners(body) == 0).await?;
+    let refused = |entry: &Value| {
+        entry["objectRef"]["resource"] == "relayreports" && entry["responseStatus"]["code"] == 403
+    };
+    ensure!(server.audit()?.iter().any(refused), "nothing was guarded");
+
+    ask(&admin, (Method::DELETE, REPORT), MERGE, &Value::Null).await?.granted()?;
+    awaited(&admin, REPORT, |body| is_written(body) && owners(body) == 1).await
 }
 
 /// `tanist doctor` finds the shipped accounts and policies as they should be, and says what is wrong

@@ -36,6 +36,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts etcd and kube-apiserver and waits until the latter is ready.
     pub(crate) async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more arguments for kube-apiserver.
+    pub(crate) async fn start_with(more: &[&str]) -> anyhow::Result<Self> {
         let (etcd, apiserver) = (program("etcd")?, program("kube-apiserver")?);
         let [client, peer, port] = free_ports()?;
         let mut server = Self { folder: tempfile::tempdir()?, port, processes: Vec::new() };
@@ -68,6 +73,7 @@ impl Server {
             "--service-cluster-ip-range",
             "10.96.0.0/24",
         ]);
+        command.args(more);
         server.spawn(command, "kube-apiserver.log")?;
         server.ready().await?;
         Ok(server)

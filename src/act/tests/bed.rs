@@ -84,7 +84,7 @@ impl Bed {
         bed
     }
 
-    async fn add(&self, node: &str) {
+    pub(crate) async fn add(&self, node: &str) {
         let name = node.trim_end_matches(['*', '+', '-']);
         let endpoint = if node.contains('+') { "198.51.100.1:51820" } else { "10.0.0.1:51820" };
         let mut annotations = BTreeMap::from([
