@@ -32,6 +32,10 @@ pub enum Reason {
     MoveHeldBack,
     /// The annotations are written.
     LeaderMoved,
+    /// Fresh flows pass through the new leader.
+    MoveProven,
+    /// They did not in time.
+    MoveNotProven,
     /// The move was given up; nothing of it is left.
     MoveRefused,
     /// Somebody put a leader annotation back that Tanist had taken away.
@@ -43,12 +47,14 @@ pub enum Reason {
 impl Reason {
     const fn type_(self) -> EventType {
         match self {
-            Self::LeaderChanged | Self::LeaderForwards => EventType::Normal,
+            Self::LeaderChanged | Self::LeaderForwards | Self::LeaderMoved | Self::MoveProven => {
+                EventType::Normal
+            }
             Self::LocationImpaired
             | Self::LeaderDark
             | Self::MovingLeader
             | Self::MoveHeldBack
-            | Self::LeaderMoved
+            | Self::MoveNotProven
             | Self::MoveRefused
             | Self::AnnotationReadded
             | Self::Attention => EventType::Warning,
@@ -64,9 +70,12 @@ impl Reason {
             | Self::LeaderDark
             | Self::AnnotationReadded
             | Self::Attention => "Judge",
-            Self::MovingLeader | Self::MoveHeldBack | Self::LeaderMoved | Self::MoveRefused => {
-                "MoveLeader"
-            }
+            Self::MovingLeader
+            | Self::MoveHeldBack
+            | Self::LeaderMoved
+            | Self::MoveProven
+            | Self::MoveNotProven
+            | Self::MoveRefused => "MoveLeader",
         }
     }
 }

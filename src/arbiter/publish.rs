@@ -45,7 +45,11 @@ impl Composition<'_> {
             leader: plan.leader.clone(),
             why: Some(self.why.to_owned()),
             since: Some(time(self.epoch.unix(plan.since))),
-            mode: Some(self.subject.mode.to_string()),
+            mode: Some(match &self.subject.intent.pause {
+                Some(_) => "paused".to_owned(),
+                None => self.subject.mode.to_string(),
+            }),
+            next: Some(next(plan)),
             heirs: plan.heirs.iter().map(heir).collect(),
             verdict: Some(health(plan.health).to_owned()),
             because: Some(because(plan)),
@@ -106,6 +110,11 @@ fn reworded(before: &[HeirStatus], after: &[HeirStatus]) -> Vec<HeirStatus> {
 fn complaints(plan: &LocationPlan) -> Vec<String> {
     let readded = plan.readded.iter().map(|it| format!("{it}; {}", way_out(it)));
     plan.complaints.iter().cloned().chain(readded).collect()
+}
+
+fn next(plan: &LocationPlan) -> String {
+    let fit = plan.heirs.iter().find(|heir| heir.is_fit());
+    fit.map_or_else(|| "nobody".to_owned(), |heir| heir.node.0.clone())
 }
 
 fn heir(heir: &Heir) -> HeirStatus {

@@ -168,7 +168,8 @@ impl<'a> Reign<'a> {
         self.record(|journal| journal.round(now, &judgement.plan));
         let took = self.clock.now().since(now);
         self.metrics.round(took, &self.last, &judgement.plan, &judgement.findings);
-        transitions::tell(&self.last, &judgement, &self.events);
+        let past = |location: &Location| self.judge.memory(location).moves;
+        transitions::tell(&self.last, (&judgement, &past), &self.events);
         self.time(&judgement);
         self.publish(&judgement, now);
         self.actor.order(self.orders(&judgement.plan));

@@ -3,12 +3,18 @@
 
 use crate::act::leader::LEADER_BEFORE;
 use crate::act::tell::{Events, Reason, Telling};
-use crate::decide::{Health, LocationPlan, Mode, Plan, Progress, Rail, Readded, Wish};
+use crate::decide::{
+    End, Health, LocationPlan, Mode, Move, PastMove, Plan, Progress, Rail, Readded, Wish,
+};
 use crate::evidence::{Location, NodeName};
 use crate::judge::Judgement;
 
-/// Logs every location whose state changed between two plans.
-pub(super) fn tell(before: &Plan, after: &Judgement, events: &Events) {
+/// Logs every location whose state changed between two plans; `past` knows how moves ended.
+pub(super) fn tell(
+    before: &Plan,
+    (after, past): (&Judgement, &dyn Fn(&Location) -> Vec<PastMove>),
+    events: &Events,
+) {
     for (location, plan) in &after.plan.locations {
         let was = before.locations.get(location);
         leader(location, was, plan);
@@ -16,19 +22,53 @@ pub(super) fn tell(before: &Plan, after: &Judgement, events: &Events) {
         wish(location, was, plan);
         held(location, was, plan);
         complaints(location, was, plan);
-        for (reason, node, note) in happenings(was, plan) {
+        let happened = happenings(location, was, plan).into_iter();
+        for (reason, node, note) in happened.chain(ended(was, plan, || past(location))) {
             events.tell(Telling { reason, location: location.clone(), node: node.cloned(), note });
         }
     }
+}
+
+/// Returns the Event of a move that ended in this round.
+fn ended<'a>(
+    was: Option<&'a LocationPlan>,
+    plan: &LocationPlan,
+    past: impl FnOnce() -> Vec<PastMove>,
+) -> Option<(Reason, Option<&'a NodeName>, String)> {
+    let Wish::Move(moving) = &was?.wish else { return None };
+    if plan.wish == was?.wish {
+        return None;
+    }
+    let to = &moving.to;
+    let is_it = |past: &PastMove| past.incident == moving.incident && past.to == *to;
+    let (reason, note) = match past().into_iter().rev().find(is_it)?.end {
+        End::Proven => {
+            let note = format!("{to} has proven itself: fresh flows pass through it");
+            (Reason::MoveProven, note)
+        }
+        End::Better => (
+            Reason::MoveProven,
+            format!("{to} leads on: not every path passed in time, but more nodes are served"),
+        ),
+        End::Unproven => (
+            Reason::MoveNotProven,
+            format!("{to} did not show in time that fresh flows pass through it"),
+        ),
+        // The actor has told why.
+        End::Refused => return None,
+    };
+    Some((reason, Some(to), note))
 }
 
 /// Tells what the actor did.
 pub(super) fn acted(location: &Location, progress: &Progress, events: &Events) {
     let (reason, node, note) = match progress {
         Progress::Idle | Progress::Recorded { .. } => return,
-        Progress::Written { to, .. } => {
-            (Reason::LeaderMoved, to, format!("{to} leads by its annotation"))
-        }
+        Progress::Written { to, .. } => (
+            Reason::LeaderMoved,
+            to,
+            format!("{to} has Kilo's leader annotation, and no node that would go before it"),
+        ),
         Progress::Refused { to, why } => {
             (Reason::MoveRefused, to, format!("the move to {to} was given up: {why}"))
         }
@@ -37,43 +77,50 @@ pub(super) fn acted(location: &Location, progress: &Progress, events: &Events) {
     events.tell(Telling { reason, location, node, note });
 }
 
-/// Returns the Events of one round in one location.
+/// Returns the Events of one round in one location. A stranger reads them on a Node, and knows
+/// neither what a leader is nor of which location.
 fn happenings<'a>(
+    location: &Location,
     was: Option<&LocationPlan>,
     plan: &'a LocationPlan,
 ) -> Vec<(Reason, Option<&'a NodeName>, String)> {
     let leader = plan.leader.as_ref();
     let name = leader.map_or("nobody", |leader| leader.0.as_str());
+    let place = format!("Kilo location {}", place(location));
     let mut happened = Vec::new();
 
     if was.is_some_and(|was| was.leader != plan.leader) {
-        happened.push((Reason::LeaderChanged, leader, format!("{name} leads")));
+        let note = format!("{name} leads {place} now, by Kilo's rules");
+        happened.push((Reason::LeaderChanged, leader, note));
     }
     match (was.map(|was| was.health), plan.health) {
         (before, Health::Dark) if before != Some(Health::Dark) => {
-            happened.push((Reason::LeaderDark, leader, plan.because.clone()));
+            let note = format!("{name}, the leader of {place}, drops flows: {}", plan.because);
+            happened.push((Reason::LeaderDark, leader, note));
         }
         (before, Health::Impaired) if before != Some(Health::Impaired) => {
-            happened.push((Reason::LocationImpaired, None, plan.because.clone()));
+            let because = &plan.because;
+            let note = format!("something is wrong in {place}, not by its leader: {because}");
+            happened.push((Reason::LocationImpaired, None, note));
         }
         (Some(Health::Dark | Health::Impaired), Health::Forwards) => {
-            happened.push((Reason::LeaderForwards, leader, format!("{name} forwards")));
+            let note = format!("fresh flows pass through {name}, the leader of {place}, again");
+            happened.push((Reason::LeaderForwards, leader, note));
         }
         (_, Health::Forwards | Health::Unclear | Health::Impaired | Health::Dark) => {}
     }
     if let Wish::Move(wanted) = &plan.wish
         && was.is_none_or(|was| was.wish != plan.wish)
     {
-        let note = format!("{} to {}: {}; {}", wanted.from, wanted.to, wanted.why, wanted.cost);
-        happened.push((Reason::MovingLeader, Some(&wanted.to), note));
+        let Move { from, to, why, cost, .. } = wanted;
+        let note = format!("moving the leader of {place} from {from} to {to}: {why}; cost: {cost}");
+        happened.push((Reason::MovingLeader, Some(to), note));
     }
     if let Some(rail) = &plan.held
         && was.and_then(|was| was.held.as_ref()).map(std::mem::discriminant)
             != Some(std::mem::discriminant(rail))
     {
-        let note =
-            format!("{rail}; {}{}", plan.because, suggestion(rail, plan.would_move.as_ref()));
-        happened.push((Reason::MoveHeldBack, leader, note));
+        happened.push((Reason::MoveHeldBack, leader, held_back(location, plan, rail)));
     }
     let complaints = plan.complaints.iter();
     let fresh = complaints.filter(|said| was.is_none_or(|was| !was.complaints.contains(said)));
@@ -96,14 +143,25 @@ pub(super) fn way_out(readded: &Readded) -> String {
     )
 }
 
-/// In mode `suggest` it is a person's turn: says what to do.
-fn suggestion(rail: &Rail, heir: Option<&NodeName>) -> String {
-    match (rail, heir) {
+/// Says what is not done and why; in mode `suggest` it is a person's turn, and they are told how.
+fn held_back(location: &Location, plan: &LocationPlan, rail: &Rail) -> String {
+    let heir = plan.would_move.as_ref();
+    let not_done = heir.map_or_else(
+        || format!("the leader is not moved: {rail}"),
+        |heir| format!("the leader would be moved to {heir}, but {rail}"),
+    );
+    let turn = match (rail, heir) {
         (Rail::Mode(Mode::Suggest), Some(heir)) => {
-            format!("; to move the leader: tanist move LOCATION --to {heir}")
+            format!("; to do it: tanist move {} --to {heir}", place(location))
         }
         _ => String::new(),
-    }
+    };
+    format!("{not_done}{turn}; {}", plan.because)
+}
+
+/// Returns a location's name; the empty one in quotes, so that it can be seen.
+fn place(location: &Location) -> &str {
+    if location.0.is_empty() { "\"\"" } else { &location.0 }
 }
 
 fn leader(location: &Location, was: Option<&LocationPlan>, plan: &LocationPlan) {
@@ -194,23 +252,83 @@ fn complaints(location: &Location, was: Option<&LocationPlan>, plan: &LocationPl
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::act::tests::bed::wish;
+
+    fn well() -> LocationPlan {
+        LocationPlan { leader: Some("a1".into()), ..LocationPlan::default() }
+    }
+
+    fn said(was: &LocationPlan, plan: &LocationPlan) -> Vec<(Reason, Option<NodeName>, String)> {
+        let told = happenings(&"eu".into(), Some(was), plan).into_iter();
+        told.map(|(reason, node, note)| (reason, node.cloned(), note)).collect()
+    }
 
     #[test]
     fn an_annotation_that_came_back_is_told_once_and_with_who_did_it() {
         let readded = Readded { node: "a1".into(), by: Some("argocd".to_owned()) };
-        let well = LocationPlan { leader: Some("a1".into()), ..LocationPlan::default() };
-        let back = LocationPlan { readded: vec![readded], ..well.clone() };
-        let told = happenings(Some(&well), &back);
-        let [(reason, node, note)] = told.as_slice() else { panic!("one Event: {told:?}") };
-        assert_eq!((*reason, *node), (Reason::AnnotationReadded, Some(&"a1".into())));
-        assert_eq!(
-            note,
-            "argocd put the leader annotation of a1 back after Tanist took it away; Tanist does not \
-             take it away again and moves no leader there by itself. To let it: remove the \
-             annotation, or tanist.dev/leader-before of a1"
-        );
-        assert_eq!(happenings(Some(&back), &back), []);
-        assert_eq!(happenings(Some(&back), &well), []);
-        assert_eq!(happenings(Some(&well), &back).len(), 1, "it came back again");
+        let back = LocationPlan { readded: vec![readded], ..well() };
+        let note = "argocd put the leader annotation of a1 back after Tanist took it away; Tanist \
+                    does not take it away again and moves no leader there by itself. To let it: \
+                    remove the annotation, or tanist.dev/leader-before of a1";
+        let told = (Reason::AnnotationReadded, Some("a1".into()), note.to_owned());
+        assert_eq!(said(&well(), &back), [told]);
+        assert_eq!(said(&back, &back), []);
+        assert_eq!(said(&back, &well()), []);
+        assert_eq!(said(&well(), &back).len(), 1, "it came back again");
+    }
+
+    #[test]
+    fn each_event_says_to_a_stranger_what_leads_where() {
+        let dark = |held: Option<Rail>, would_move: Option<&str>| LocationPlan {
+            health: Health::Dark,
+            because: "0 of 8".to_owned(),
+            held,
+            would_move: would_move.map(NodeName::from),
+            ..well()
+        };
+        let mode = |mode| Some(Rail::Mode(mode));
+        let impaired = LocationPlan { health: Health::Impaired, ..dark(None, None) };
+        let forwards = LocationPlan { health: Health::Forwards, ..well() };
+        let moving = LocationPlan { wish: Wish::Move(wish("i", "a1", "a2")), ..well() };
+        let moved = LocationPlan { leader: Some("a2".into()), ..well() };
+        let nobody = LocationPlan { leader: None, ..well() };
+        #[rustfmt::skip]
+        let table = [
+            (well(), dark(None, None), "a1, the leader of Kilo location eu, drops flows: 0 of 8"),
+            (dark(None, None), dark(mode(Mode::Observe), Some("a2")), "the leader would be moved to a2, but the mode is observe; 0 of 8"),
+            (dark(None, None), dark(mode(Mode::Suggest), Some("a2")), "the leader would be moved to a2, but the mode is suggest; to do it: tanist move eu --to a2; 0 of 8"),
+            (dark(None, None), dark(Some(Rail::NoHeir), None), "the leader is not moved: no heir is fit; 0 of 8"),
+            (dark(None, None), forwards, "fresh flows pass through a1, the leader of Kilo location eu, again"),
+            (well(), impaired, "something is wrong in Kilo location eu, not by its leader: 0 of 8"),
+            (well(), moving, "moving the leader of Kilo location eu from a1 to a2: it drops new flows; cost: none"),
+            (well(), moved, "a2 leads Kilo location eu now, by Kilo's rules"),
+            (well(), nobody, "nobody leads Kilo location eu now, by Kilo's rules"),
+        ];
+        for (was, plan, note) in table {
+            let told = said(&was, &plan);
+            assert_eq!(told.iter().map(|(.., note)| note.as_str()).collect::<Vec<_>>(), [note]);
+        }
+    }
+
+    #[test]
+    fn how_a_move_ended_is_told() {
+        let moving = LocationPlan { wish: Wish::Move(wish("i", "a1", "a2")), ..well() };
+        let past = |end| PastMove {
+            incident: "i".to_owned(),
+            from: "a1".into(),
+            to: "a2".into(),
+            cause: crate::decide::Cause::Verdict,
+            at: crate::evidence::UnixTime(0),
+            end,
+        };
+        let reason = |plan: &LocationPlan, past: Vec<PastMove>| {
+            ended(Some(&moving), plan, || past).map(|(reason, ..)| reason)
+        };
+        assert_eq!(reason(&well(), vec![past(End::Proven)]), Some(Reason::MoveProven));
+        assert_eq!(reason(&well(), vec![past(End::Better)]), Some(Reason::MoveProven));
+        assert_eq!(reason(&well(), vec![past(End::Unproven)]), Some(Reason::MoveNotProven));
+        assert_eq!(reason(&well(), vec![past(End::Refused)]), None, "it is told by the actor");
+        assert_eq!(reason(&moving, vec![past(End::Proven)]), None, "it goes on");
+        assert_eq!(reason(&well(), vec![]), None);
     }
 }

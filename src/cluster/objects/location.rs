@@ -27,8 +27,8 @@ use crate::evidence::{Assignment, Location, NodeName, Nudge};
     printcolumn = r#"{"name":"Location","type":"string","jsonPath":".spec.location"}"#,
     printcolumn = r#"{"name":"Leader","type":"string","jsonPath":".status.leader"}"#,
     printcolumn = r#"{"name":"Since","type":"date","jsonPath":".status.since"}"#,
-    printcolumn = r#"{"name":"Verdict","type":"string","jsonPath":".status.verdict"}"#,
-    printcolumn = r#"{"name":"Next","type":"string","jsonPath":".status.heirs[0].node"}"#,
+    printcolumn = r#"{"name":"Health","type":"string","jsonPath":".status.verdict"}"#,
+    printcolumn = r#"{"name":"Next","type":"string","jsonPath":".status.next"}"#,
     printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".status.mode"}"#,
     printcolumn = r#"{"name":"Because","type":"string","jsonPath":".status.because","priority":1}"#
 )]
@@ -100,9 +100,12 @@ pub struct MeshLocationStatus {
     /// Since when it leads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
-    /// The mode in force, all guard rails counted in.
+    /// The mode in force: `observe`, `suggest` or `act`, or `paused`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// Who would lead next: the first that is fit, or `nobody`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// Who could lead next, best first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub heirs: Vec<HeirStatus>,
