@@ -169,7 +169,7 @@ impl<'a> Reign<'a> {
         let took = self.clock.now().since(now);
         self.metrics.round(took, &self.last, &judgement.plan, &judgement.findings);
         let past = |location: &Location| self.judge.memory(location).moves;
-        transitions::tell(&self.last, (&judgement, &past), &self.events);
+        transitions::tell(&self.last, &judgement, past, &self.events);
         self.time(&judgement);
         self.publish(&judgement, now);
         self.actor.order(self.orders(&judgement.plan));

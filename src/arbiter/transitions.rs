@@ -9,10 +9,14 @@ use crate::decide::{
 use crate::evidence::{Location, NodeName};
 use crate::judge::Judgement;
 
+/// What a round brought, of which node, in words for people.
+type Happening<'a> = (Reason, Option<&'a NodeName>, String);
+
 /// Logs every location whose state changed between two plans; `past` knows how moves ended.
 pub(super) fn tell(
     before: &Plan,
-    (after, past): (&Judgement, &dyn Fn(&Location) -> Vec<PastMove>),
+    after: &Judgement,
+    past: impl Fn(&Location) -> Vec<PastMove>,
     events: &Events,
 ) {
     for (location, plan) in &after.plan.locations {
@@ -34,7 +38,7 @@ fn ended<'a>(
     was: Option<&'a LocationPlan>,
     plan: &LocationPlan,
     past: impl FnOnce() -> Vec<PastMove>,
-) -> Option<(Reason, Option<&'a NodeName>, String)> {
+) -> Option<Happening<'a>> {
     let Wish::Move(moving) = &was?.wish else { return None };
     if plan.wish == was?.wish {
         return None;
@@ -83,7 +87,7 @@ fn happenings<'a>(
     location: &Location,
     was: Option<&LocationPlan>,
     plan: &'a LocationPlan,
-) -> Vec<(Reason, Option<&'a NodeName>, String)> {
+) -> Vec<Happening<'a>> {
     let leader = plan.leader.as_ref();
     let name = leader.map_or("nobody", |leader| leader.0.as_str());
     let place = format!("Kilo location {}", place(location));

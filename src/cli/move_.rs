@@ -227,7 +227,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_answered_is_asked_again_and_what_is_refused_is_not() {
-        let table: [(fn(u32) -> Option<kube::Error>, u32, bool); 3] = [
+        type Answer = fn(u32) -> Option<kube::Error>;
+        let table: [(Answer, u32, bool); 3] = [
             (|tries| (tries < 3).then(away), 3, true),
             (|_| Some(refused()), 1, false),
             (|_| Some(away()), 41, false),

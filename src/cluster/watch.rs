@@ -295,9 +295,10 @@ fn by_name<K: Watched>(items: Vec<K>) -> Objects<K> {
 /// from what passes by itself. kube takes an event that it cannot read for a status, of which then
 /// nothing is set; the same event would come again and again.
 fn failed<K: Watched>(source: kube::Error) -> Error {
-    let hopeless = match &source {
-        kube::Error::Api(status) => matches!(status.code, 0 | 410),
-        error => matches!(error, kube::Error::SerdeError(_)),
+    let hopeless = if let kube::Error::Api(status) = &source {
+        matches!(status.code, 0 | 410)
+    } else {
+        matches!(source, kube::Error::SerdeError(_))
     };
     if hopeless { Error::Gone(kind::<K>(), source) } else { Error::Watch(kind::<K>(), source) }
 }

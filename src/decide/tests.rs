@@ -185,7 +185,7 @@ fn who_puts_an_annotation_back_is_told_and_not_fought_until_a_person_acts() {
         let plan = bench.at(second);
         assert_eq!(wish(&plan, "a"), None, "at {second} s");
         let readded = Readded { node: "a1".into(), by: Some("argocd".to_owned()) };
-        assert_eq!(of(&plan, "a").readded, [readded.clone()]);
+        assert_eq!(of(&plan, "a").readded, std::slice::from_ref(&readded));
         assert_eq!(of(&plan, "a").held, Some(Rail::Readded(readded)));
         assert_eq!(of(&plan, "a").would_move, Some("a2".into()));
     }

@@ -71,10 +71,10 @@ impl Error {
 }
 
 fn is_away(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
-        error => matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_)),
+    if let kube::Error::Api(status) = error {
+        return status.code >= 500 || status.code == 429;
     }
+    matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_))
 }
 
 /// No location goes by that name.
