@@ -198,13 +198,11 @@ async fn a_killed_agent_leaves_all_as_it_was() -> anyhow::Result<()> {
     let node = &mesh.nodes[&"cloud-1".into()];
     assert!(mesh.metrics(&"cloud-1".into()).await.is_err(), "nobody answers");
     assert!(node.is_up().await? && node.routes_through_kilo0().await?, "the kernel goes on");
-    assert!(mesh.reaches("onprem-1", "cloud-3").await?, "so do the flows");
+    mesh.passes("onprem-1", "cloud-3").await;
+    assert!(!mesh.leads("cloud-2").await, "they passed before anybody took over");
 
     until("others take over", async || mesh.leads("cloud-2").await).await;
-    until("flows pass again", async || {
-        mesh.flow("onprem-1", "cloud-3").await.is_ok_and(|passed| passed)
-    })
-    .await;
+    mesh.passes("onprem-1", "cloud-3").await;
     assert!(node.is_up().await? && node.routes_through_kilo0().await?, "it knows nothing of it");
 
     mesh.start("cloud-1", Timing::faster(10)).await?;
@@ -225,7 +223,7 @@ async fn after_an_outage_agents_believe_themselves_alone() -> anyhow::Result<()>
     for (name, node) in &mesh.nodes {
         assert_eq!(node.is_up().await?, name.0.ends_with("-1"), "{name} stays as it was");
     }
-    assert!(mesh.reaches("onprem-2", "cloud-2").await?, "flows pass without the API server");
+    mesh.passes("onprem-2", "cloud-2").await;
 
     mesh.server.faults().lift();
     until("each is alone", async || {
