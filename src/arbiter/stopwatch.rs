@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::cluster::objects::{MeshLocationStatus, MovePhase, PastMove};
+use crate::cluster::objects::{MeshLocationStatus, MoveOutcome, MovePhase, PastMove};
 use crate::decide::{Cause, Health, LocationPlan, Move, Wish};
 use crate::evidence::{
     Epoch, Evidence, Flow, Location, Moment, NodeName, Observation, Pace, UnixTime,
@@ -73,10 +73,11 @@ impl Stopwatch {
         news.map(|(part, took)| (*part, *took)).collect()
     }
 
-    /// Returns past moves with what we know of them besides.
+    /// Returns past moves with what we know of them besides: of one that was given up nothing, since
+    /// another to the same heir may have followed, which is the one that was timed.
     pub(super) fn timed(&self, location: &Location, moves: &[PastMove]) -> Vec<PastMove> {
         let mut moves = moves.to_vec();
-        for past in &mut moves {
+        for past in moves.iter_mut().filter(|past| past.outcome != MoveOutcome::Abandoned) {
             let same = |timed: &&Timed| timed.is(location, &past.incident, &past.to);
             let Some(timed) = self.moves.iter().rfind(same) else { continue };
             for (part, took) in &timed.took {

@@ -1,8 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::cluster::objects::SlimNode;
-use crate::cluster::objects::{MoveOutcome, MoveRecord};
+use crate::cluster::objects::{MoveRecord, SlimNode};
 use crate::evidence::kilo::TOPOLOGY_LABEL;
 use crate::evidence::{AddressKind, Mesh, Node, Path, Window};
 
@@ -148,6 +147,11 @@ fn a_move_is_timed_part_by_part_and_each_part_is_told_once() {
         [("converge", 400), ("decide", 200), ("detect", 500), ("verify", 900), ("write", 200)];
     assert_eq!(took, expected.map(|(part, took)| (part.to_owned(), took)).into());
     assert_eq!(watch.timed(&Location::from("there"), &status.moves), status.moves);
+
+    // What was given up before, as when its arbiter ended, went to the same heir.
+    let mut moves = ended(&[]).moves;
+    moves[0].outcome = MoveOutcome::Abandoned;
+    assert_eq!(watch.timed(&here(), &moves), moves);
 }
 
 #[test]
