@@ -176,6 +176,24 @@ pub(crate) async fn make_node(client: &Client, name: &str, location: &str) -> an
     Ok(())
 }
 
+/// Kilo's own kind, of which the arbiter counts the objects.
+pub(crate) fn peers_of_kilo() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "peers.kilo.squat.ai"},
+        "spec": {
+            "group": "kilo.squat.ai", "scope": "Cluster",
+            "names": {"plural": "peers", "singular": "peer", "kind": "Peer"},
+            "versions": [{
+                "name": "v1alpha1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                }},
+            }],
+        },
+    })
+}
+
 /// An account, and where it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Account {

@@ -10,7 +10,9 @@ use kube::Client;
 use serde_json::{Value, json};
 use tanist::evidence::UnixTime;
 
-use crate::cluster::{Account, Answer, LEARNT, MERGE, apply, ask, ask_until, kustomize};
+use crate::cluster::{
+    Account, Answer, LEARNT, MERGE, apply, ask, ask_until, kustomize, peers_of_kilo,
+};
 use crate::server::{Server, free_ports};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/tanist/leases/tanist";
@@ -226,23 +228,5 @@ fn node(name: &str, location: &str, last: u8) -> Value {
             "kilo.squat.ai/last-seen": now.to_string(),
         }},
         "spec": {"podCIDR": format!("127.42.{last}.0/24")},
-    })
-}
-
-/// Kilo's own kind, of which the arbiter counts the objects.
-fn peers_of_kilo() -> Value {
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "peers.kilo.squat.ai"},
-        "spec": {
-            "group": "kilo.squat.ai", "scope": "Cluster",
-            "names": {"plural": "peers", "singular": "peer", "kind": "Peer"},
-            "versions": [{
-                "name": "v1alpha1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {
-                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-                }},
-            }],
-        },
     })
 }

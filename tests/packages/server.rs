@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -20,7 +20,10 @@ const START: Duration = Duration::from_secs(120);
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
 /// The administrator's token.
-const ADMIN: &str = "administrator";
+pub(crate) const ADMIN: &str = "administrator";
+
+/// Another address that the server's certificate is good for: where a mesh in namespaces has it.
+const ADVERTISED: &str = "198.51.100.254";
 
 /// What the server writes down of each request: who, what, and how it ended.
 const AUDIT: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
@@ -30,7 +33,41 @@ const AUDIT: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
 pub(crate) struct Server {
     folder: TempDir,
     port: u16,
-    processes: Vec<Child>,
+    processes: Vec<Process>,
+}
+
+/// One of the two programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The store.
+    Etcd,
+    /// The API server.
+    Apiserver,
+}
+
+/// A program that can be started again as it was.
+struct Process {
+    part: Part,
+    command: Command,
+    child: Child,
+}
+
+impl Process {
+    fn start(part: Part, mut command: Command) -> anyhow::Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().with_context(|| format!("cannot run {program}"))?;
+        Ok(Self { part, command, child })
+    }
+
+    fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself: then there is nothing to end.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
 }
 
 impl Server {
@@ -55,11 +92,12 @@ impl Server {
         command.args(["--listen-client-urls", &store, "--advertise-client-urls", &store]);
         command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
         command.args(["--initial-cluster", &format!("default={peers}")]);
-        server.spawn(command, "etcd.log")?;
+        server.spawn(Part::Etcd, command)?;
 
         let mut command = Command::new(apiserver);
         command.args(["--etcd-servers", &store, "--bind-address", "127.0.0.1"]);
         command.args(["--secure-port", &port.to_string(), "--cert-dir", &server.path("certs")]);
+        command.args(["--advertise-address", ADVERTISED]);
         command.args(["--authorization-mode", "RBAC", "--token-auth-file"]);
         command.args([server.path("tokens.csv"), "--service-account-issuer".to_owned()]);
         command.args(["https://tanist.test", "--service-account-key-file"]);
@@ -74,9 +112,20 @@ impl Server {
             "10.96.0.0/24",
         ]);
         command.args(more);
-        server.spawn(command, "kube-apiserver.log")?;
+        server.spawn(Part::Apiserver, command)?;
         server.ready().await?;
         Ok(server)
+    }
+
+    /// Kills programs as SIGKILL does, both before either is started again, with what they stored.
+    pub(crate) fn kill(&mut self, parts: &[Part]) -> anyhow::Result<()> {
+        let mut struck: Vec<_> =
+            self.processes.iter_mut().filter(|process| parts.contains(&process.part)).collect();
+        struck.iter_mut().for_each(|process| process.kill());
+        for process in struck {
+            process.child = process.command.spawn()?;
+        }
+        Ok(())
     }
 
     /// Returns a client with all rights.
@@ -120,10 +169,20 @@ impl Server {
     }
 
     fn kubeconfig(&self, token: &str) -> String {
-        let (port, certificate) = (self.port, self.path("certs/apiserver.crt"));
+        self.kubeconfig_at(&self.address(), token)
+    }
+
+    /// Returns where the server listens.
+    pub(crate) fn address(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns a kubeconfig for another way to the server.
+    pub(crate) fn kubeconfig_at(&self, address: &str, token: &str) -> String {
+        let certificate = self.path("certs/apiserver.crt");
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
-             clusters: [{{name: it, cluster: {{server: \"https://127.0.0.1:{port}\", \
+             clusters: [{{name: it, cluster: {{server: \"{address}\", \
              certificate-authority: \"{certificate}\"}}}}]\n\
              users: [{{name: it, user: {{token: \"{token}\"}}}}]\n\
              contexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n"
@@ -134,22 +193,22 @@ impl Server {
         self.folder.path().join(name).display().to_string()
     }
 
-    fn spawn(&mut self, mut command: Command, log: &str) -> anyhow::Result<()> {
-        let log = File::create(self.path(log))?;
+    fn spawn(&mut self, part: Part, mut command: Command) -> anyhow::Result<()> {
+        let log = File::create(self.path(part.log()))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let program = command.get_program().to_string_lossy().into_owned();
-        self.processes.push(command.spawn().with_context(|| format!("cannot run {program}"))?);
+        self.processes.push(Process::start(part, command)?);
         Ok(())
     }
 
-    async fn ready(&mut self) -> anyhow::Result<()> {
+    /// Waits until the API server can be asked.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
         let waited = tokio::time::timeout(START, async {
             loop {
                 if self.answers().await {
                     return Ok(());
                 }
                 for process in &mut self.processes {
-                    if let Some(status) = process.try_wait()? {
+                    if let Some(status) = process.ended()? {
                         bail!("a server ended with {status}");
                     }
                 }
@@ -168,8 +227,8 @@ impl Server {
 
     fn last_words(&self) -> String {
         let mut words = String::new();
-        for log in ["etcd.log", "kube-apiserver.log"] {
-            let text = std::fs::read_to_string(self.path(log)).unwrap_or_default();
+        for part in [Part::Etcd, Part::Apiserver] {
+            let text = std::fs::read_to_string(self.path(part.log())).unwrap_or_default();
             let lines: Vec<_> = text.lines().collect();
             words += &lines[lines.len().saturating_sub(10)..].join("\n");
             words.push('\n');
@@ -180,10 +239,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        for process in self.processes.iter_mut().rev() {
-            // It may have ended by itself: then there is nothing to end.
-            let _ended = process.kill();
-            let _status = process.wait();
+        self.processes.iter_mut().rev().for_each(Process::kill);
+    }
+}
+
+impl Part {
+    const fn log(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd.log",
+            Self::Apiserver => "kube-apiserver.log",
         }
     }
 }
