@@ -6,8 +6,11 @@ CARGO ?= cargo
 # More arguments for the lab's scenarios, for example `--kube-apiserver PATH --etcd PATH`.
 LAB_ARGS ?=
 
+# Which kills the story tries: some of each, `every` one, or those with a word in their name.
+KILLS ?=
+
 .PHONY: lab scenarios servers conformance test fmt clippy docs deny unit alerts explore tools \
-  packages packers manifests e2e
+  packages packers manifests e2e story
 
 lab: nft
 	$(CARGO) run --release -- lab
@@ -28,9 +31,14 @@ conformance:
 	$(CARGO) test --test apiserver --no-run
 	tools/with-servers $(CARGO) test --test apiserver
 
+# One story on a real API server, from installation to removal, with whoever has a part in it killed
+# before and after its writes; `make story KILLS=every` tries each kill, some 25 minutes.
+story: nft servers packers
+	$(CARGO) test --test story -- $(KILLS)
+
 # All of it that is shown on the real servers: the packages, what the embedded API server is held to,
-# and the main job, under the shipped accounts and rights. The tests have built the program.
-e2e: nft packages conformance
+# the story, and the main job, under the shipped accounts and rights. The tests have built the program.
+e2e: nft packages conformance story
 	servers=$$(tools/servers) && ./target/debug/tanist lab --without-tanist 0s \
 	  --kube-apiserver "$$servers/kube-apiserver" --etcd "$$servers/etcd"
 
