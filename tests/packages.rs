@@ -20,6 +20,7 @@ mod prometheus;
 #[path = "packages/rights.rs"]
 mod rights;
 #[path = "packages/server.rs"]
+#[expect(dead_code, reason = "the story kills servers, this test does not")]
 mod server;
 
 use std::process::ExitCode;

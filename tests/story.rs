@@ -6,6 +6,10 @@
 //! again; so it has no harness. `-- every` runs the whole matrix of kills.
 #![expect(clippy::print_stderr, reason = "a test without a harness tells its own results")]
 
+#[path = "story/cases.rs"]
+mod cases;
+#[path = "story/checks.rs"]
+mod checks;
 #[path = "packages/cluster.rs"]
 #[expect(dead_code, reason = "the packages' own test uses more of it")]
 mod cluster;
@@ -39,7 +43,7 @@ mod writes;
 
 use std::process::ExitCode;
 
-use kills::Choice;
+use cases::Choice;
 use stage::Stage;
 use tanist::lab::namespace::{Inside, Namespace, run_again_inside};
 

@@ -4,18 +4,17 @@
 //! One mesh serves all cases. Each begins with the operator's own leader and ends with it, put back
 //! by `tanist restore`, byte for byte; so each also shows that the way back is still known.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
-use serde_json::Value;
-use tanist::cluster::objects::{MeshLocationStatus, MoveOutcome, PastMove, mesh_location_name};
-use tanist::evidence::kilo::key::LEADER;
+use anyhow::{Context as _, ensure};
+use tanist::cluster::objects::{MeshLocationStatus, PastMove, mesh_location_name};
 use tanist::evidence::{Location, UnixTime};
 use tanist::lab::mesh::now;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cases::{Case, Choice, Deed, Place, Victim, victims};
+use crate::checks::{check, new_moves};
 use crate::kubelet::text;
 use crate::mesh::Change;
 use crate::plot::Before;
@@ -31,108 +30,11 @@ const SOON: Duration = Duration::from_secs(60);
 /// The exit code of a command that was refused.
 const REFUSED: i32 = 3;
 
-/// What is done while somebody is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
-    /// A person asks for a move.
-    Hand,
-    /// A fault calls for one.
-    Fault,
-    /// A person puts back what the operator had.
-    Restore,
-}
-
-impl fmt::Display for Deed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hand => "move by hand",
-            Self::Fault => "move by fault",
-            Self::Restore => "restore",
-        })
-    }
-}
-
-/// Who is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victim {
-    /// The API server.
-    Apiserver,
-    /// The store, and the API server with it: both begin again with what was stored.
-    Etcd,
-    /// The agent on the heir's node.
-    Agent,
-    /// The arbiter that holds the lease.
-    Arbiter,
-    /// The command that a person runs.
-    Command,
-}
-
-/// A write of a deed: its step, and of which object if that is always the same.
-type Place = (Step, Option<String>);
-
-/// One case.
-#[derive(Debug, Clone)]
-struct Case {
-    deed: Deed,
-    place: Place,
-    side: Side,
-    victim: Victim,
-}
-
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { deed, place: (step, object), side, victim } = self;
-        write!(f, "{deed}: {victim:?} killed {side:?} {step:?}")?;
-        object.as_ref().map_or(Ok(()), |object| write!(f, " of {object}"))
-    }
-}
-
-/// Which cases are tried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Choice {
-    /// Each write with one victim, before and after; where a fault calls for it, before or after.
-    Dealt,
-    /// None: the story alone.
-    Alone,
-    /// Each write, before and after, with every victim.
-    Every,
-    /// Of every case those with one of these in their name.
-    Named(Vec<String>),
-}
-
-impl Choice {
-    fn holds(&self, case: &Case, turn: usize) -> bool {
-        match self {
-            Self::Every => true,
-            Self::Alone => false,
-            Self::Named(names) => {
-                names.iter().any(|name| case.to_string().to_lowercase().contains(name))
-            }
-            Self::Dealt => {
-                let (place, is_before) = (turn / 2, turn.is_multiple_of(2));
-                let victims = victims(case.deed, case.place.0);
-                let dealt = if is_before { place } else { place + 2 };
-                // What follows a fault takes longest, and has its writes in common with the rest.
-                let is_due = case.deed != Deed::Fault || is_before == place.is_multiple_of(2);
-                victims[dealt % victims.len()] == case.victim && is_due
-            }
-        }
-    }
-}
-
-/// Who can be killed at a write: the command only where it is the one that writes.
-fn victims(deed: Deed, step: Step) -> Vec<Victim> {
-    let mut victims = vec![Victim::Arbiter, Victim::Apiserver, Victim::Agent, Victim::Etcd];
-    if deed == Deed::Restore || matches!(step, Step::Request | Step::Withdraw) {
-        victims.push(Victim::Command);
-    }
-    victims
-}
-
 /// Tries all that are chosen.
 pub(crate) async fn all(stage: &mut Stage, before: &Before, choice: &Choice) -> anyhow::Result<()> {
     let began = Instant::now();
     let (mut tried, mut known, mut turn) = (0, 0, 0);
+    let mut failures = Vec::new();
     stage.trusted().await?;
     for deed in [Deed::Hand, Deed::Fault, Deed::Restore] {
         for place in places(stage, before, deed).await? {
@@ -141,7 +43,11 @@ pub(crate) async fn all(stage: &mut Stage, before: &Before, choice: &Choice) -> 
                     let case = Case { deed, place: place.clone(), side, victim };
                     known += 1;
                     if choice.holds(&case, turn) {
-                        try_it(stage, before, &case).await.with_context(|| case.to_string())?;
+                        if let Err(error) = try_it(stage, before, &case).await {
+                            failures.push(format!("{case}: {error:#}"));
+                            stage.say(&format!("{case}: FAILED: {error:#}"));
+                            recover(stage, before, deed).await?;
+                        }
                         tried += 1;
                     }
                 }
@@ -150,12 +56,23 @@ pub(crate) async fn all(stage: &mut Stage, before: &Before, choice: &Choice) -> 
         }
     }
     ensure!(tried > 0, "no case is called so");
+    ensure!(failures.is_empty(), "{} of {tried} kills: {failures:#?}", failures.len());
     let rest = if tried == known { String::new() } else { "; `-- every` tries all".to_owned() };
     stage.say(&format!(
         "{tried} of {known} kills in {:.0} s: nothing lost, nothing moved wrongly{rest}",
         began.elapsed().as_secs_f64()
     ));
     Ok(())
+}
+
+/// Leaves a case that failed behind, so that the others can be tried.
+async fn recover(stage: &mut Stage, before: &Before, deed: Deed) -> anyhow::Result<()> {
+    stage.proxy.lift();
+    stage.server.ready().await?;
+    stage.kubelet.all_ready().await?;
+    // It may be lifted already.
+    let _lifted = stage.mesh.new_flows(FIRST, Change::Lift).await;
+    put_back(stage, before, deed).await
 }
 
 /// Does a deed once without killing anybody; returns its writes.
@@ -386,60 +303,6 @@ async fn run(
         ended = child.wait() => return Ok(ended?.code()),
     }
     Ok(child.wait().await?.code())
-}
-
-/// Checks what must hold whoever was killed; says how it ended.
-async fn check(
-    stage: &Stage,
-    before: &Before,
-    deed: Deed,
-    history: &[PastMove],
-) -> anyhow::Result<String> {
-    let allowed: &[&str] = match deed {
-        Deed::Fault => &[FIRST, HEIR, "cloud-3"],
-        Deed::Hand | Deed::Restore => &[FIRST, HEIR],
-    };
-    stage.vigil.only(&Location::from(CLOUD), allowed)?;
-    let leader = stage.vigil.leaders()[&Location::from(CLOUD)].0.clone();
-    let annotations = stage.annotations().await?;
-    if deed == Deed::Restore {
-        ensure!(annotations == before.annotations, "{annotations:?}");
-        return Ok(format!("{leader} leads, as before the installation"));
-    }
-    remembered(before, &annotations, &leader)?;
-    let present = stage.location(CLOUD).await?.moves;
-    let moves = new_moves(history, &present);
-    let verified = moves.iter().filter(|past| past.outcome == MoveOutcome::Verified).count();
-    ensure!(verified == usize::from(leader != FIRST), "{leader} leads, and history: {moves:?}");
-    // A move that is given up before anything of it is written may be made anew.
-    let given_up = moves.iter().filter(|past| past.outcome == MoveOutcome::Abandoned).count();
-    ensure!(verified + given_up == moves.len() && given_up <= 1, "history: {moves:?}");
-    let outcomes: Vec<_> = moves.iter().map(|past| format!("{:?}", past.outcome)).collect();
-    Ok(format!("{leader} leads, history: [{}]", outcomes.join(", ")))
-}
-
-/// Checks that one node is asked to lead, and that what the operator had is known where it differs.
-fn remembered(before: &Before, present: &[(String, Value)], leader: &str) -> anyhow::Result<()> {
-    let asked: Vec<_> = present.iter().filter(|(_, it)| it[LEADER].is_string()).collect();
-    let [(asked, _)] = asked.as_slice() else { bail!("not one leader is asked for: {asked:?}") };
-    ensure!(asked == leader, "{asked} is asked to lead, and {leader} does");
-    for ((node, was), (_, is)) in before.annotations.iter().zip(present) {
-        let known = match was[LEADER].as_str() {
-            Some(value) => format!("={value}"),
-            None => "absent".to_owned(),
-        };
-        let is_known = is["tanist.dev/leader-before"] == known;
-        ensure!(was[LEADER] == is[LEADER] || is_known, "{node} was {was} and is {is}");
-    }
-    Ok(())
-}
-
-/// Returns the moves that were not in the history before; each must be there once.
-fn new_moves<'a>(before: &[PastMove], after: &'a [PastMove]) -> Vec<&'a PastMove> {
-    let same = |one: &PastMove, other: &PastMove| {
-        (&one.incident, &one.to, one.started.0) == (&other.incident, &other.to, other.started.0)
-    };
-    after.iter().filter(|past| !before.iter().any(|known| same(known, past))).collect()
 }
 
 /// Puts back what the operator had, and lets Tanist go on.
