@@ -17,8 +17,8 @@ pub struct Policy {
     /// How long a conviction counts towards a storm: faults that follow each other so closely have
     /// one cause, and it is not that many leaders.
     pub storm: Duration,
-    /// How long a doubt must last before it is told. Convergence elsewhere takes 0.3 s, and what
-    /// was lost in it is asked again 2 s later.
+    /// How long a doubt must last before it is told, and that there is no heir. Convergence elsewhere
+    /// takes 0.3 s, and what was lost in it is asked again 2 s later; heirs answer within a second.
     pub hesitation: Duration,
     /// How long the answers to an inquest are waited for before it is held again. Three times what
     /// a watch, a burst and a write take on a slow API server.

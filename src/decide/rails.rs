@@ -56,6 +56,12 @@ pub enum Rail {
 }
 
 impl Rail {
+    /// Tells whether it may hold only until the heirs that were asked have answered.
+    #[must_use]
+    pub const fn awaits_heirs(&self) -> bool {
+        matches!(self, Self::NoHeir | Self::NoGain { .. })
+    }
+
     /// Tells whether it does not hold a move that continues an incident: Kilo brought a convicted
     /// leader back, and the move away from it was already paid for.
     #[must_use]

@@ -166,7 +166,8 @@ fn each_guard_rail_holds() {
         let mut bench = Bench::new();
         bench.convict("a1");
         bend(&mut bench);
-        let plan = decided(&mut bench);
+        let _ = decided(&mut bench);
+        let plan = bench.at(4);
         assert_eq!(wish(&plan, "a"), None, "{name}");
         let held = of(&plan, "a").held.as_ref();
         // A doubt of the diagnosis may leave nothing to hold.
@@ -205,6 +206,17 @@ fn a_new_leader_whose_rival_is_put_back_is_followed_by_nobody() {
     bench.lead(&"a".into(), &"a1".into(), Moment::at(Duration::from_secs(3)));
     let wished = (4..700).filter_map(|second| wish(&bench.at(second), "a"));
     assert!(wished.last().is_some_and(|last| last.to.0 == "a2"), "no second heir is tried");
+}
+
+#[test]
+fn that_there_is_no_heir_is_told_once_heirs_had_time_to_answer() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    for heir in ["a2", "a3"] {
+        bench.node(heir).cordoned = true;
+    }
+    let held: Vec<_> = [1, 2, 3, 4].map(|at| of(&bench.at(at), "a").held.clone()).into();
+    assert_eq!(held, [None, None, None, Some(Rail::NoHeir)]);
 }
 
 #[test]

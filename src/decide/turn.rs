@@ -367,7 +367,9 @@ impl Standing {
         let best = heirs.iter().filter(|heir| heir.is_fit()).map(Heir::serves).max();
         let served = self.served_now(case, view);
         let moving = self.memory.moving.clone();
-        let held = held.filter(|_| moving.is_none() && case.is_dark());
+        let held = held.filter(|rail| {
+            moving.is_none() && case.is_dark() && !(rail.awaits_heirs() && self.is_young(view))
+        });
         let (health, because) = self.told.hear(case, view.now(), view.policy.hesitation);
 
         LocationPlan {
@@ -387,6 +389,14 @@ impl Standing {
             complaints: self.complaints(case, view),
             readded: readded(view),
             heirs,
+        }
+    }
+
+    /// Tells whether the doubt is so young that heirs may not have answered yet.
+    fn is_young(&self, view: &View<'_>) -> bool {
+        match self.trust {
+            Trust::Doubted { since, .. } => view.now().since(since) < view.policy.hesitation,
+            Trust::Trusted | Trust::Proving { .. } | Trust::Resting { .. } => false,
         }
     }
 
