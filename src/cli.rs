@@ -20,6 +20,7 @@ mod lab;
 mod metrics;
 mod move_;
 mod output;
+mod overview;
 mod pause;
 mod pin;
 mod replay;

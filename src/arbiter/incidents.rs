@@ -93,8 +93,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::decide::{Cause, Mode, Move, Rail};
-    use crate::evidence::UnixTime;
+    use crate::act::tests::bed::wish;
+    use crate::decide::{Mode, Rail};
 
     fn plan(leader: &str, health: Health) -> LocationPlan {
         LocationPlan {
@@ -115,19 +115,7 @@ mod tests {
     }
 
     fn moving(leader: &str, health: Health) -> LocationPlan {
-        let wish = Wish::Move(Move {
-            incident: "a-1".to_owned(),
-            from: "a".into(),
-            to: "b".into(),
-            origin: "a".into(),
-            cause: Cause::Verdict,
-            at: UnixTime(0),
-            automatic: true,
-            why: String::new(),
-            cost: String::new(),
-            serves: [].into(),
-            served_before: 1,
-        });
+        let wish = Wish::Move(wish("a-1", "a", "b"));
         LocationPlan { wish, ..plan(leader, health) }
     }
 

@@ -2,7 +2,7 @@
 //! wakes up late, against others who write the same objects.
 
 use super::*;
-use crate::act::tests::bed::{Bed, Gate, HERE, Term, now, wish};
+use crate::act::tests::bed::{Bed, Gate, HERE, Term, now, record, wish};
 use crate::cluster::objects::SlimNode;
 use crate::decide::{Cause, Readded};
 use crate::evidence::kilo::key::{LAST_SEEN, LEADER};
@@ -347,18 +347,9 @@ fn progress_is_read_from_the_record() {
     ];
     for (phase, expected) in table {
         let record = MoveRecord {
-            incident: "i".to_owned(),
-            from: Some("a".into()),
-            to: "b".into(),
-            why: String::new(),
-            phase,
-            fence: String::new(),
-            decided_ms: None,
             started_ms: 2_000,
             written_ms: Some(3_000),
-            nodes: Vec::new(),
-            wish: None,
-            reverting: None,
+            ..record("i", ("a", "b"), phase)
         };
         assert_eq!(progress(Some(&record), epoch), expected);
     }

@@ -24,7 +24,8 @@ use crate::act::hooks::Hooks;
 use crate::act::leader::Mover;
 use crate::cluster::lease::{Fence, Held, Leadership};
 use crate::cluster::objects::{
-    MeshLocation, MeshLocationSpec, MeshLocationStatus, SlimNode, crds, mesh_location_name,
+    MeshLocation, MeshLocationSpec, MeshLocationStatus, MovePhase, MoveRecord, SlimNode, crds,
+    mesh_location_name,
 };
 use crate::decide::{Cause, Move};
 use crate::evidence::kilo::{self, key};
@@ -329,5 +330,23 @@ pub(crate) fn wish(incident: &str, from: &str, to: &str) -> Move {
         cost: "none".to_owned(),
         serves: [].into(),
         served_before: 0,
+    }
+}
+
+/// A move on record, of which nothing is noted yet.
+pub(crate) fn record(incident: &str, (from, to): (&str, &str), phase: MovePhase) -> MoveRecord {
+    MoveRecord {
+        incident: incident.to_owned(),
+        from: Some(from.into()),
+        to: to.into(),
+        why: String::new(),
+        phase,
+        fence: String::new(),
+        decided_ms: None,
+        started_ms: 0,
+        written_ms: None,
+        nodes: Vec::new(),
+        wish: None,
+        reverting: None,
     }
 }

@@ -1,6 +1,5 @@
-use std::collections::BTreeSet;
-
 use super::*;
+use crate::act::tests::bed;
 use crate::cluster::objects::{MoveRecord, SlimNode};
 use crate::evidence::kilo::TOPOLOGY_LABEL;
 use crate::evidence::{AddressKind, Mesh, Node, Path, Window};
@@ -60,35 +59,15 @@ fn plan(health: Health, wish: Wish) -> LocationPlan {
 }
 
 fn wish(cause: Cause, decided: u64) -> Wish {
-    Wish::Move(Move {
-        incident: "i".to_owned(),
-        from: "a".into(),
-        to: "b".into(),
-        origin: "a".into(),
-        cause,
-        at: EPOCH.unix(at(decided)),
-        automatic: true,
-        why: String::new(),
-        cost: String::new(),
-        serves: BTreeSet::new(),
-        served_before: 0,
-    })
+    Wish::Move(Move { cause, at: EPOCH.unix(at(decided)), ..bed::wish("i", "a", "b") })
 }
 
 fn written(decided: u64, done: u64) -> MeshLocationStatus {
     let record = MoveRecord {
-        incident: "i".to_owned(),
-        from: Some("a".into()),
-        to: "b".into(),
-        why: String::new(),
-        phase: MovePhase::Written,
-        fence: String::new(),
         decided_ms: Some(EPOCH.unix(at(decided)).0),
         started_ms: EPOCH.unix(at(decided)).0,
         written_ms: Some(EPOCH.unix(at(done)).0),
-        nodes: Vec::new(),
-        wish: None,
-        reverting: None,
+        ..bed::record("i", ("a", "b"), MovePhase::Written)
     };
     MeshLocationStatus { moving: Some(record), ..MeshLocationStatus::default() }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::super::view::{Arbiter, Told, View};
+use crate::act::tests::bed;
 use crate::cluster::objects::{
     HeirStatus, IncidentEnd, MeshLocation, MeshLocationSpec, MeshLocationStatus, MoveOutcome,
     MovePhase, MoveRecord, PastIncident, PastMove, Served, SlimNode, mesh_location_name,
@@ -156,20 +157,7 @@ pub(in crate::operator) fn annotate(view: &mut View, node: &str, key: &str, valu
 }
 
 pub(in crate::operator) fn record(phase: MovePhase) -> MoveRecord {
-    MoveRecord {
-        incident: "a1-1".to_owned(),
-        from: Some("a1".into()),
-        to: "a2".into(),
-        why: "somebody asked for it".to_owned(),
-        phase,
-        fence: "x".to_owned(),
-        decided_ms: None,
-        started_ms: NOW.0 - 1_000,
-        written_ms: None,
-        nodes: Vec::new(),
-        wish: None,
-        reverting: None,
-    }
+    MoveRecord { started_ms: NOW.0 - 1_000, ..bed::record("a1-1", ("a1", "a2"), phase) }
 }
 
 pub(in crate::operator) fn past(to: &str, outcome: MoveOutcome) -> PastMove {

@@ -1,30 +1,20 @@
 use super::*;
-use crate::act::tests::bed::wish;
+use crate::act::tests::bed::{record, wish};
 
 #[test]
 fn the_course_follows_from_record_and_wish() {
     use MovePhase::{Recorded, Reverted, Reverting, Written};
 
     let before = vec![WrittenBefore { node: "b".into(), value: None }];
-    let record = |incident: &str, phase| MoveRecord {
-        incident: incident.to_owned(),
-        from: Some("a".into()),
-        to: "b".into(),
-        why: String::new(),
-        phase,
-        fence: String::new(),
-        decided_ms: None,
-        started_ms: 0,
-        written_ms: None,
+    let on_record = |incident: &str, phase| MoveRecord {
         nodes: before.clone(),
-        wish: None,
-        reverting: None,
+        ..record(incident, ("a", "b"), phase)
     };
     let same = wish("i", "a", "b");
     let next = wish("i", "b", "c");
     let other = wish("j", "b", "c");
     let back = Move { cause: Cause::Revert, ..wish("i", "b", "a") };
-    let done = |phase| Course::Done(record("i", phase));
+    let done = |phase| Course::Done(on_record("i", phase));
     let undo = || Course::Undo(back.why.clone());
     let refuse = || Course::UndoThenRefuse(back.why.clone());
     let follows = || Course::UndoThenRefuse("another incident followed".to_owned());
@@ -32,7 +22,7 @@ fn the_course_follows_from_record_and_wish() {
     #[rustfmt::skip]
     let table = [
         // on record   wish    course
-        (Recorded,     &same,  Course::Continue(record("i", Recorded))),
+        (Recorded,     &same,  Course::Continue(on_record("i", Recorded))),
         (Recorded,     &next,  Course::Begin(before.clone())),
         (Recorded,     &back,  undo()),
         (Recorded,     &other, follows()),
@@ -50,7 +40,7 @@ fn the_course_follows_from_record_and_wish() {
         (Reverted,     &other, Course::CloseThenBegin),
     ];
     for (phase, wish, course) in table {
-        assert_eq!(of(Some(&record("i", phase)), wish), course, "{phase:?} {}", wish.to);
+        assert_eq!(of(Some(&on_record("i", phase)), wish), course, "{phase:?} {}", wish.to);
     }
     assert_eq!(of(None, &same), Course::Begin(Vec::new()));
     assert_eq!(of(None, &back), Course::Begin(Vec::new()));
