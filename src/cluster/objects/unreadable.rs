@@ -1,34 +1,38 @@
 //! Annotations of Kilo's that are there and mean nothing: Kilo takes them for absent without a
 //! word, so a person is told.
 
+use ipnet::IpNet;
+
 use super::SlimNode;
-use crate::evidence::kilo::key;
+use crate::evidence::kilo::{key, parse_endpoint};
 use crate::evidence::{Granularity, Node};
 
-/// An annotation, and whether it was understood.
-type Check = (&'static str, fn(&Node) -> bool);
+/// An annotation, and whether Kilo understands its text. What a forced value overrides does not make
+/// the forced one any better.
+type Check = (&'static str, fn(&str, &Node) -> bool);
+
+fn is_net(text: &str) -> bool {
+    text.parse::<IpNet>().is_ok()
+}
 
 const CHECKS: [Check; 8] = [
-    (key::FORCE_ENDPOINT, |node| node.endpoint.is_some()),
-    (key::ENDPOINT, |node| node.endpoint.is_some()),
-    (key::KEY, |node| node.key.is_some()),
-    (key::FORCE_INTERNAL_IP, |node| node.internal_ip.is_some()),
-    (key::INTERNAL_IP, |node| node.internal_ip.is_some()),
-    (key::LAST_SEEN, |node| node.last_seen.is_some()),
-    (key::WIREGUARD_IP, |node| node.wireguard_ip.is_some()),
-    (key::GRANULARITY, |node| node.granularity != Granularity::Unknown),
+    (key::FORCE_ENDPOINT, |text, _| parse_endpoint(text).is_some()),
+    (key::ENDPOINT, |text, _| parse_endpoint(text).is_some()),
+    (key::KEY, |_, node| node.key.is_some()),
+    (key::FORCE_INTERNAL_IP, |text, _| text == "-" || is_net(text)),
+    (key::INTERNAL_IP, |text, _| is_net(text)),
+    (key::LAST_SEEN, |_, node| node.last_seen.is_some()),
+    (key::WIREGUARD_IP, |_, node| node.wireguard_ip.is_some()),
+    (key::GRANULARITY, |_, node| node.granularity != Granularity::Unknown),
 ];
 
 /// Returns complaints about annotations of Kilo's that cannot be read.
 #[must_use]
 pub fn unreadable_annotations(object: &SlimNode, node: &Node) -> Vec<String> {
-    // Kilo itself writes the empty text for none; a forced address may be taken away by `-`.
-    let forced_away = matches!(object.annotation(key::FORCE_INTERNAL_IP), Some("" | "-"));
+    // Kilo itself writes the empty text for none.
     let means_nothing = |(name, understood): &Check| {
         let text = object.annotation(name).filter(|text| !text.is_empty())?;
-        let internal = [key::FORCE_INTERNAL_IP, key::INTERNAL_IP].contains(name);
-        let excused = understood(node) || (internal && forced_away);
-        (!excused).then(|| {
+        (!understood(text, node)).then(|| {
             format!("{name} {text:?} of {} cannot be read; Kilo takes it for absent", node.name)
         })
     };
@@ -65,6 +69,14 @@ mod tests {
             assert!(told.len() == 1 && told[0].contains(name) && told[0].contains(bad), "{told:?}");
         }
         assert_eq!(told(&[]), [""; 0]);
+        let [forced, endpoint] = [key::FORCE_ENDPOINT, key::ENDPOINT];
+        let overridden = [(forced, "nowhere"), (endpoint, "198.51.100.1:51820")];
+        assert_eq!(
+            told(&overridden),
+            [
+                "kilo.squat.ai/force-endpoint \"nowhere\" of n cannot be read; Kilo takes it for absent"
+            ]
+        );
         let away = [(key::FORCE_INTERNAL_IP, "-"), (key::INTERNAL_IP, "10.1.0.11/24")];
         assert_eq!(told(&away), [""; 0]);
     }

@@ -183,7 +183,7 @@ fn told(view: &View) -> Vec<Line> {
             place: place.clone(),
             seen: said.clone(),
             expected: "nothing that a person should know",
-            advice: format!("tanist why {place}; tanist ack {place} once you have seen to it"),
+            advice: format!("tanist why {place}; docs/operating.md says what follows from it"),
         }));
     }
     lines
