@@ -67,12 +67,6 @@ unit:
 packages: servers packers
 	$(CARGO) test --test packages
 
-# The whole story on a real API server, and who is killed in it: `make story KILLS=every` kills
-# everybody, before and after every write, which takes half an hour.
-.PHONY: story
-story: servers packers nft
-	$(CARGO) test --test story -- $(KILLS)
-
 # What the packages are rendered with.
 packers:
 	@command -v go >/dev/null || { echo "go is missing: install Go 1.26 or later" >&2; exit 1; }
