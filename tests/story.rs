@@ -91,16 +91,21 @@ async fn tell(wan: Namespace, choice: &Choice) -> anyhow::Result<()> {
     let mut stage = Stage::set(wan).await?;
     let told = story(&mut stage, choice).await;
     if told.is_err() {
-        // For whoever looks into it.
-        let kept = std::env::temp_dir().join("tanist-story");
-        let _copied = std::process::Command::new("cp")
-            .args(["-rT"])
-            .arg(stage.server.folder())
-            .arg(&kept)
-            .status();
-        eprintln!("the logs are in {}", kept.display());
+        keep_logs(&stage)?;
     }
     told
+}
+
+/// Keeps what the servers and the pods said, for whoever looks into it.
+fn keep_logs(stage: &Stage) -> anyhow::Result<()> {
+    let kept = std::env::temp_dir().join("tanist-story");
+    if kept.exists() {
+        std::fs::remove_dir_all(&kept)?;
+    }
+    let mut copy = std::process::Command::new("cp");
+    copy.arg("-r").arg(stage.server.folder()).arg(&kept).status()?;
+    eprintln!("the logs are in {}", kept.display());
+    Ok(())
 }
 
 async fn story(stage: &mut Stage, choice: &Choice) -> anyhow::Result<()> {

@@ -64,7 +64,7 @@ impl fmt::Display for Case {
 /// Which cases are tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// Each write with one victim, before and after; where a fault calls for it, before or after.
+    /// Each write with one victim, before and after.
     Dealt,
     /// None: the story alone.
     Alone,
@@ -84,13 +84,25 @@ impl Choice {
                 names.iter().any(|name| case.to_string().to_lowercase().contains(name))
             }
             Self::Dealt => {
-                let (place, is_before) = (turn / 2, turn.is_multiple_of(2));
                 let victims = victims(case.deed, case.place.0);
-                let dealt = if is_before { place } else { place + 2 };
-                // What follows a fault takes longest, and has its writes in common with the rest.
-                let is_due = case.deed != Deed::Fault || is_before == place.is_multiple_of(2);
-                victims[dealt % victims.len()] == case.victim && is_due
+                let dealt = turn / 2 + if case.side == Side::Before { 0 } else { 2 };
+                victims[dealt % victims.len()] == case.victim && case.is_dealt()
             }
+        }
+    }
+}
+
+impl Case {
+    /// Tells whether this side of the write is among those that are always tried: what both kinds of
+    /// moves write is tried before in one kind, and after in the other.
+    fn is_dealt(&self) -> bool {
+        let step = self.place.0;
+        let early = matches!(step, Step::Inquest | Step::Record | Step::Add | Step::Written);
+        let late = matches!(step, Step::Nudge | Step::Remove | Step::Archive);
+        match self.deed {
+            Deed::Fault => early == (self.side == Side::Before),
+            Deed::Hand if early || late => late == (self.side == Side::Before),
+            Deed::Hand | Deed::Restore => true,
         }
     }
 }

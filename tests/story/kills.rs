@@ -82,7 +82,7 @@ async fn places(stage: &mut Stage, before: &Before, deed: Deed) -> anyhow::Resul
     let history = stage.location(CLOUD).await?.moves;
     stage.vigil.look();
     let (_, told) = mpsc::unbounded_channel();
-    let strikes = Strikes { told, victim: None, holder: String::new() };
+    let strikes = Strikes { told, victim: None, holder: String::new(), since: now() };
     act(stage, (deed, &history), strikes).await?;
     let writes = stage.proxy.writes();
     let ended = check(stage, before, deed, &history).await?;
@@ -127,7 +127,7 @@ async fn try_it(stage: &mut Stage, before: &Before, case: &Case) -> anyhow::Resu
     let (step, object) = case.place.clone();
     stage.proxy.lay(Ambush { step, object, side: case.side, strike });
 
-    let strikes = Strikes { told, victim: Some(case.victim), holder };
+    let strikes = Strikes { told, victim: Some(case.victim), holder, since: now() };
     act(stage, (case.deed, &history), strikes).await?;
     ensure!(!stage.proxy.lift(), "no such write came");
     let ended = check(stage, before, case.deed, &history).await?;
@@ -154,6 +154,8 @@ struct Strikes {
     told: mpsc::UnboundedReceiver<(Write, oneshot::Sender<Fate>)>,
     victim: Option<Victim>,
     holder: String,
+    /// Since when the lease must have been renewed: by whoever is there after the kill.
+    since: UnixTime,
 }
 
 impl Strikes {
@@ -168,7 +170,7 @@ impl Strikes {
 
     /// Kills; comes back when what was killed can be asked again.
     async fn kill(
-        &self,
+        &mut self,
         stage: &mut Stage,
         (write, answer): (Write, oneshot::Sender<Fate>),
         command: Option<&mut Child>,
@@ -199,6 +201,9 @@ impl Strikes {
                 Fate::Lost
             }
         };
+        if !matches!(self.victim, Some(Victim::Agent | Victim::Command)) {
+            self.since = now();
+        }
         // Whoever asked may be dead by now.
         let _gone = answer.send(fate);
         stage.server.ready().await
@@ -211,7 +216,6 @@ async fn act(
     (deed, history): (Deed, &[PastMove]),
     mut strikes: Strikes,
 ) -> anyhow::Result<()> {
-    let from = now();
     match deed {
         Deed::Hand => {
             let command = ["move", CLOUD, "--to", HEIR, "--yes", "--timeout", "60s"];
@@ -243,14 +247,14 @@ async fn act(
             stage.mesh.new_flows(FIRST, Change::Lift).await?;
         }
     }
-    rested(stage, (deed, history), from).await
+    rested(stage, (deed, history), strikes.since).await
 }
 
 /// Waits until nothing is under way, and everybody runs.
 async fn rested(
     stage: &Stage,
     (deed, history): (Deed, &[PastMove]),
-    from: UnixTime,
+    since: UnixTime,
 ) -> anyhow::Result<()> {
     let path = format!(
         "/apis/tanist.dev/v1alpha1/meshlocations/{}",
@@ -271,7 +275,7 @@ async fn rested(
         }
         let lease = stage.get(LEASE).await?;
         let renewed = text(&lease["spec"]["renewTime"])?.parse::<jiff::Timestamp>()?;
-        ensure!(renewed.as_millisecond() > from.0, "the lease is not renewed: {lease}");
+        ensure!(renewed.as_millisecond() > since.0, "the lease is not renewed: {lease}");
         Ok(())
     })
     .await?;
