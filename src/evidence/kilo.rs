@@ -14,7 +14,7 @@ mod annotation;
 mod leader;
 pub mod topology;
 
-pub use annotation::{RawNode, key, parse_endpoint, read};
+pub use annotation::{RawNode, key, parse_endpoint, parse_net, read};
 pub use leader::{
     AnnotationChange, Change, beats, find_leader, leader_of, leaders, members, promotion, segments,
 };

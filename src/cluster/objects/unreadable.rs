@@ -1,26 +1,20 @@
 //! Annotations of Kilo's that are there and mean nothing: Kilo takes them for absent without a
 //! word, so a person is told.
 
-use ipnet::IpNet;
-
 use super::SlimNode;
-use crate::evidence::kilo::{key, parse_endpoint};
+use crate::evidence::kilo::{key, parse_endpoint, parse_net};
 use crate::evidence::{Granularity, Node};
 
 /// An annotation, and whether Kilo understands its text. What a forced value overrides does not make
 /// the forced one any better.
 type Check = (&'static str, fn(&str, &Node) -> bool);
 
-fn is_net(text: &str) -> bool {
-    text.parse::<IpNet>().is_ok()
-}
-
 const CHECKS: [Check; 8] = [
     (key::FORCE_ENDPOINT, |text, _| parse_endpoint(text).is_some()),
     (key::ENDPOINT, |text, _| parse_endpoint(text).is_some()),
     (key::KEY, |_, node| node.key.is_some()),
-    (key::FORCE_INTERNAL_IP, |text, _| text == "-" || is_net(text)),
-    (key::INTERNAL_IP, |text, _| is_net(text)),
+    (key::FORCE_INTERNAL_IP, |text, _| text == "-" || parse_net(text).is_some()),
+    (key::INTERNAL_IP, |text, _| parse_net(text).is_some()),
     (key::LAST_SEEN, |_, node| node.last_seen.is_some()),
     (key::WIREGUARD_IP, |_, node| node.wireguard_ip.is_some()),
     (key::GRANULARITY, |_, node| node.granularity != Granularity::Unknown),

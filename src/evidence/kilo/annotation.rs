@@ -147,7 +147,8 @@ fn parse_key(text: &str) -> Option<[u8; 32]> {
 }
 
 /// Reads an address with its prefix length; the host part is kept.
-fn parse_net(text: &str) -> Option<IpNet> {
+#[must_use]
+pub fn parse_net(text: &str) -> Option<IpNet> {
     text.parse().ok()
 }
 
