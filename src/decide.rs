@@ -33,6 +33,7 @@ mod told;
 pub mod trust;
 mod turn;
 mod vetting;
+mod word;
 
 pub use assign::{assign, target};
 pub use heirs::{Check, Heir};
