@@ -3,6 +3,8 @@
 //! are forbidden it fails and says what to do.
 #![expect(clippy::print_stderr, reason = "a test without a harness tells its own results")]
 
+#[path = "inside/again.rs"]
+mod again;
 #[path = "kilo/mesh.rs"]
 mod mesh;
 
@@ -16,24 +18,11 @@ use tanist::evidence::kilo::key;
 use tanist::evidence::kilo::topology::{Peer, Tunnel};
 use tanist::lab::apiserver::Fault;
 use tanist::lab::kilo::Timing;
-use tanist::lab::namespace::{Inside, run_again_inside};
 use tanist::lab::wireguard::{RETRY, Wireguard};
 use tanist::net::Netlink;
 
 fn main() -> ExitCode {
-    let code = match Inside::take() {
-        Ok(Some(_inside)) => run(),
-        Ok(None) => run_again_inside().map_err(Into::into),
-        Err(error) => Err(error.into()),
-    };
-
-    code.map_or_else(
-        |error| {
-            eprintln!("failed: {error:#}");
-            ExitCode::FAILURE
-        },
-        ExitCode::from,
-    )
+    again::inside(|_| run())
 }
 
 fn run() -> anyhow::Result<u8> {

@@ -2,6 +2,9 @@
 //! harness. Where namespaces are forbidden it fails and says what to do.
 #![expect(clippy::print_stderr, reason = "a test without a harness tells its own results")]
 
+#[path = "inside/again.rs"]
+mod again;
+
 use std::process::ExitCode;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,26 +13,14 @@ use std::time::Duration;
 
 use tanist::lab::faults::Fault;
 use tanist::lab::firewall;
-use tanist::lab::namespace::{Error, Inside, Namespace, run_again_inside};
+use tanist::lab::namespace::{Error, Inside, Namespace};
 use tanist::lab::network::{Host, Network};
 use tanist::lab::topology::Topology;
 use tanist::net::{Hop, Netlink, Route, Rule, Vxlan};
 use tokio::net::UdpSocket;
 
 fn main() -> ExitCode {
-    let code = match Inside::take() {
-        Ok(Some(inside)) => run(&inside),
-        Ok(None) => run_again_inside().map_err(Into::into),
-        Err(error) => Err(error.into()),
-    };
-
-    code.map_or_else(
-        |error| {
-            eprintln!("not run: {error:#}");
-            ExitCode::FAILURE
-        },
-        ExitCode::from,
-    )
+    again::inside(run)
 }
 
 fn run(inside: &Inside) -> anyhow::Result<u8> {

@@ -3,6 +3,9 @@
 //! forbidden it fails and says what to do.
 #![expect(clippy::print_stderr, reason = "a test without a harness tells its own results")]
 
+#[path = "inside/again.rs"]
+mod again;
+
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use std::time::Duration;
 use tanist::evidence::{Flow, Target};
 use tanist::lab::faults::Fault;
 use tanist::lab::firewall;
-use tanist::lab::namespace::{Inside, Namespace, run_again_inside};
+use tanist::lab::namespace::Namespace;
 use tanist::lab::network::{Host, Network, OVERLAY};
 use tanist::lab::topology::Topology;
 use tanist::net::Netlink;
@@ -23,19 +26,7 @@ use tanist::observe::wire::Class;
 use tokio::sync::watch;
 
 fn main() -> ExitCode {
-    let code = match Inside::take() {
-        Ok(Some(_inside)) => run(),
-        Ok(None) => run_again_inside().map_err(Into::into),
-        Err(error) => Err(error.into()),
-    };
-
-    code.map_or_else(
-        |error| {
-            eprintln!("not run: {error:#}");
-            ExitCode::FAILURE
-        },
-        ExitCode::from,
-    )
+    again::inside(|_| run())
 }
 
 fn run() -> anyhow::Result<u8> {

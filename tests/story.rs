@@ -6,6 +6,8 @@
 //! again; so it has no harness. `-- every` runs the whole matrix of kills.
 #![expect(clippy::print_stderr, reason = "a test without a harness tells its own results")]
 
+#[path = "inside/again.rs"]
+mod again;
 #[path = "story/cases.rs"]
 mod cases;
 #[path = "story/checks.rs"]
@@ -45,24 +47,13 @@ use std::process::ExitCode;
 
 use cases::Choice;
 use stage::Stage;
-use tanist::lab::namespace::{Inside, Namespace, run_again_inside};
+use tanist::lab::namespace::Namespace;
 
 fn main() -> ExitCode {
     if let Some(file) = container::asked() {
         return container::become_it(&file);
     }
-    let code = match Inside::take() {
-        Ok(Some(_inside)) => run(),
-        Ok(None) => run_again_inside().map_err(Into::into),
-        Err(error) => Err(error.into()),
-    };
-    code.map_or_else(
-        |error| {
-            eprintln!("failed: {error:#}");
-            ExitCode::FAILURE
-        },
-        ExitCode::from,
-    )
+    again::inside(|_| run())
 }
 
 fn run() -> anyhow::Result<u8> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::act::tests::bed;
 use crate::cluster::objects::{MovePhase, MoveRecord};
 
 /// What happened, so many seconds after the start.
@@ -15,20 +16,7 @@ fn leads(node: &str) -> What {
 }
 
 fn record(from: &str, to: &str) -> MoveRecord {
-    MoveRecord {
-        incident: "i1".into(),
-        from: Some(from.into()),
-        to: to.into(),
-        why: String::new(),
-        phase: MovePhase::Recorded,
-        fence: "u/1".into(),
-        decided_ms: None,
-        started_ms: 0,
-        written_ms: None,
-        nodes: Vec::new(),
-        wish: None,
-        reverting: None,
-    }
+    bed::record("i1", (from, to), MovePhase::Recorded)
 }
 
 fn quiet() -> Phase {
