@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use tanist::evidence::NodeName;
+use tanist::evidence::kilo::topology::Peer;
 use tanist::lab::apiserver::Server;
 use tanist::lab::kilo::{self, Agent, Timing};
 use tanist::lab::namespace::Namespace;
@@ -51,6 +52,17 @@ pub(crate) struct Node {
     pub(crate) host: Host,
     pub(crate) wireguard: Arc<Wireguard>,
     agent: Option<(CancellationToken, AbortHandle)>,
+}
+
+/// What an agent has made of its node's kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct InTheKernel {
+    /// Whether `kilo0` is up.
+    up: bool,
+    /// The peers of `kilo0`, by key.
+    peers: BTreeMap<[u8; 32], Peer>,
+    /// Whether routes lead through it.
+    routes: bool,
 }
 
 impl Mesh {
@@ -203,6 +215,33 @@ impl Mesh {
             }
         }
         true
+    }
+
+    /// Waits until every agent has looked at its mesh once more.
+    pub(crate) async fn all_reconcile_again(&self) -> anyhow::Result<()> {
+        const RECONCILES: &str = "kilo_reconciles_total";
+        for name in self.nodes.keys() {
+            let before = self.metrics(name).await?[RECONCILES];
+            until(&format!("{name} reconciles"), async || {
+                self.metrics(name).await.is_ok_and(|metrics| metrics[RECONCILES] > before)
+            })
+            .await;
+        }
+        Ok(())
+    }
+
+    /// Returns what the agents have made of their nodes' kernels.
+    pub(crate) async fn in_the_kernel(&self) -> anyhow::Result<Vec<InTheKernel>> {
+        let mut nodes = Vec::new();
+        for node in self.nodes.values() {
+            let peers = node.wireguard.read().await.peers;
+            nodes.push(InTheKernel {
+                up: node.is_up().await?,
+                peers: peers.into_iter().map(|(key, state)| (key, state.peer)).collect(),
+                routes: node.routes_through_kilo0().await?,
+            });
+        }
+        Ok(nodes)
     }
 
     /// Waits until these and no others lead, and pods of all nodes reach pods of all others.
