@@ -21,9 +21,13 @@ use tanist::net::Netlink;
 use tanist::observe::echo::{Limits, PORT, Responder};
 use tanist::observe::hairpin::{Hairpins, Untestable};
 use tanist::observe::keys::Keyring;
-use tanist::observe::probe::{Aim, ProbeResult, Prober};
+use tanist::observe::probe::{Aim, ProbeResult, Prober, Unsent};
 use tanist::observe::wire::Class;
 use tokio::sync::watch;
+
+/// How long to wait for an answer that must come, and for one that must not.
+const AMPLE: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     again::inside(|_| run())
@@ -38,6 +42,8 @@ fn run() -> anyhow::Result<u8> {
         let responder = respond(counter).await?;
         large(tester, counter).await?;
         eprintln!("large: ok");
+        rejected(tester, counter).await?;
+        eprintln!("rejected: ok");
         hairpins(&network, [tester, heir, counter], &responder).await?;
         eprintln!("hairpins: ok");
         Ok(0)
@@ -99,7 +105,43 @@ async fn large(tester: &Host, counter: &Host) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// To be refused by a packet filter on the way is a loss; only the far end itself refuses. Old
+/// flows pass such a filter.
+async fn rejected(tester: &Host, counter: &Host) -> anyhow::Result<()> {
+    let prober = Arc::new(Prober::new(&tester.place.name, keys()?));
+    let address: IpAddr = counter.place.bridge().addr().into();
+    let kept = probe(&tester.pod, &prober, Flow::KeptUdp, address).await?;
+    assert!(matches!(kept, ProbeResult::Unsent(Unsent::KeptIsNew)), "{kept:?}");
+
+    let rules = "table inet test {\nchain forward {\ntype filter hook forward priority 10;\n\
+                 ct state new counter reject\n}\n}\n";
+    firewall::apply(&tester.host, rules.to_owned()).await?;
+    for flow in [Flow::NewUdp, Flow::NewTcp, Flow::Large, Flow::Control] {
+        let result = probe_within(SHORT, &tester.pod, &prober, flow, address).await?;
+        assert!(matches!(result, ProbeResult::Lost), "{flow:?}: {result:?}");
+    }
+    let kept = probe(&tester.pod, &prober, Flow::KeptUdp, address).await?;
+    assert!(matches!(kept, ProbeResult::Answered { .. }), "{kept:?}");
+
+    firewall::apply(&tester.host, "delete table inet test".to_owned()).await?;
+    for flow in [Flow::NewUdp, Flow::NewTcp, Flow::Large, Flow::Control] {
+        let result = probe(&tester.pod, &prober, flow, address).await?;
+        assert!(matches!(result, ProbeResult::Answered { .. }), "{flow:?}: {result:?}");
+    }
+    Ok(())
+}
+
 async fn probe(
+    from: &Namespace,
+    prober: &Arc<Prober>,
+    flow: Flow,
+    to: IpAddr,
+) -> anyhow::Result<ProbeResult> {
+    probe_within(AMPLE, from, prober, flow, to).await
+}
+
+async fn probe_within(
+    wait: Duration,
     from: &Namespace,
     prober: &Arc<Prober>,
     flow: Flow,
@@ -107,7 +149,7 @@ async fn probe(
 ) -> anyhow::Result<ProbeResult> {
     let prober = Arc::clone(prober);
     let aim = Aim { to: "counter".into(), address: SocketAddr::new(to, PORT), source: None };
-    let outcome = from.run(async move || prober.probe(flow, &aim, Duration::from_secs(5)).await);
+    let outcome = from.run(async move || prober.probe(flow, &aim, wait).await);
 
     Ok(outcome.await?.result)
 }

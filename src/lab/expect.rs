@@ -247,6 +247,7 @@ fn does(trial: Trial<'_>) -> Does {
 
     match trial.fault {
         Fault::NewFlows
+        | Fault::Rejected
         | Fault::VxlanWedge
         | Fault::ForwardOff
         | Fault::OneWay

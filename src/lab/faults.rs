@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! new-flows        the node drops new flows between kilo0 and the overlay, both ways; old ones pass
+//! rejected         it rejects them, and says so to whoever opened them, as a filter's REJECT does
 //! vxlan-wedge      outer ports idle for more than 15 s are dropped on the overlay's way out
 //! partial:25       so many of a hundred outer ports are dropped on the overlay's way out
 //! forward-off      the node forwards nothing
@@ -34,6 +35,8 @@ pub use rules::Rules;
 pub enum Fault {
     /// Conntrack-new packets between kilo0 and the overlay are dropped, both ways.
     NewFlows,
+    /// They are rejected: whoever opened the flow is told by an ICMP error.
+    Rejected,
     /// Outer ports idle for more than 15 s are dropped on the overlay's way out.
     VxlanWedge,
     /// That share of outer ports, in percent, is dropped on the overlay's way out.
@@ -122,8 +125,8 @@ pub enum Onset {
 pub enum ParseError {
     /// No such fault.
     #[error(
-        "there is no fault «{0}»; there are new-flows, vxlan-wedge, partial:25, forward-off, \
-         one-way, one-way:A,B, mtu:1200, mtu:1200,A,B, node-dead, member-dead, agent-dead, \
+        "there is no fault «{0}»; there are new-flows, rejected, vxlan-wedge, partial:25, \
+         forward-off, one-way, one-way:A,B, mtu:1200, mtu:1200,A,B, node-dead, member-dead, agent-dead, \
          agent-restart, rollout, tanist-rollout, wan-cut:A,B, api-down:180, cpu-starved, \
          probes-dropped and port-blocked, each with @NODE if it is to strike there, or @lease"
     )]
@@ -155,6 +158,7 @@ impl Fault {
             }
             Self::PortBlocked => Usual::Location,
             Self::NewFlows
+            | Self::Rejected
             | Self::VxlanWedge
             | Self::Partial(_)
             | Self::ForwardOff
@@ -204,6 +208,7 @@ impl Fault {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::NewFlows => "new-flows",
+            Self::Rejected => "rejected",
             Self::VxlanWedge => "vxlan-wedge",
             Self::Partial(_) => "partial",
             Self::ForwardOff => "forward-off",
@@ -282,6 +287,7 @@ impl FromStr for Fault {
 fn plain(name: &str) -> Option<Fault> {
     Some(match name {
         "new-flows" => Fault::NewFlows,
+        "rejected" => Fault::Rejected,
         "vxlan-wedge" => Fault::VxlanWedge,
         "forward-off" => Fault::ForwardOff,
         "one-way" => Fault::OneWay,

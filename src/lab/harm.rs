@@ -78,6 +78,7 @@ impl Mesh {
             Fault::TanistRollout => self.restart_tanist(place, launch).await?,
             Fault::CpuStarved => self.station(node)?.starve(),
             Fault::NewFlows
+            | Fault::Rejected
             | Fault::VxlanWedge
             | Fault::Partial(_)
             | Fault::OneWay
@@ -171,6 +172,7 @@ impl Mesh {
             Fault::CpuStarved => self.station(node)?.feed(),
             Fault::AgentRestart | Fault::Rollout | Fault::TanistRollout | Fault::ApiDown(_) => {}
             Fault::NewFlows
+            | Fault::Rejected
             | Fault::VxlanWedge
             | Fault::Partial(_)
             | Fault::OneWay

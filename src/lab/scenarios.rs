@@ -33,6 +33,7 @@ const SCENARIOS: &[Scenario] = &[
     ("rollout", &["--fault", "rollout"]),
     ("tanist-rollout", &["--fault", "tanist-rollout"]),
     ("new-flows", &["--fault", "new-flows"]),
+    ("rejected", &["--fault", "rejected"]),
     ("vxlan-wedge", &["--fault", "vxlan-wedge"]),
     ("forward-off", &["--fault", "forward-off"]),
     ("one-way", &["--fault", "one-way"]),

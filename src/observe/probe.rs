@@ -23,6 +23,7 @@ mod kept;
 mod outcome;
 mod ping;
 mod ports;
+mod refusal;
 mod tcp;
 #[cfg(test)]
 mod tests;

@@ -38,11 +38,14 @@ impl Fault {
                     lift: "flush chain inet lab wedge".to_owned(),
                 });
             }
-            Self::NewFlows => vec![("forward", relayed("ct state new"))],
+            Self::NewFlows => vec![("forward", relayed("ct state new", "drop"))],
+            Self::Rejected => vec![("forward", relayed("ct state new", "reject"))],
             Self::OneWay => {
                 vec![("forward", "iifname kilo0 oifname flannel.1 counter drop".to_owned())]
             }
-            Self::Mtu(largest) => vec![("forward", relayed(&format!("meta length > {largest}")))],
+            Self::Mtu(largest) => {
+                vec![("forward", relayed(&format!("meta length > {largest}"), "drop"))]
+            }
             Self::Partial(share) => {
                 vec![("output", overlay(&format!("jhash udp sport mod 100 < {share}")))]
             }
@@ -80,10 +83,10 @@ impl Fault {
     }
 }
 
-fn relayed(condition: &str) -> String {
+fn relayed(condition: &str, verdict: &str) -> String {
     format!(
-        "iifname kilo0 oifname flannel.1 {condition} counter drop\n\
-         iifname flannel.1 oifname kilo0 {condition} counter drop"
+        "iifname kilo0 oifname flannel.1 {condition} counter {verdict}\n\
+         iifname flannel.1 oifname kilo0 {condition} counter {verdict}"
     )
 }
 

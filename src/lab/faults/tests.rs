@@ -5,6 +5,7 @@ use crate::lab::topology::Topology;
 fn every_fault_is_read_back_as_it_is_written() {
     for text in [
         "new-flows",
+        "rejected",
         "vxlan-wedge",
         "partial:5",
         "forward-off",
@@ -41,7 +42,7 @@ fn an_order_may_name_a_node() {
 #[test]
 fn nonsense_is_told_what_would_make_sense() {
     for (text, hint) in [
-        ("no-flows", "there are new-flows, vxlan-wedge"),
+        ("no-flows", "there are new-flows, rejected"),
         ("", "there is no fault «»"),
         ("partial:0", "a percentage, 1 to 99"),
         ("partial:100", "a percentage, 1 to 99"),

@@ -50,6 +50,8 @@ impl Prober {
         let request = self.request(Flow::KeptUdp);
 
         if let Some(socket) = kept.as_ref() {
+            // An error that came since the last probe would fail this one before it is sent.
+            let _of_the_last = socket.take_error();
             return self.exchange(socket, &request, 0, wait).await.map(result);
         }
         let socket = self.connect_udp(aim, |_| Ok(()))?;
@@ -87,7 +89,7 @@ impl Prober {
         let stream = self.start_tcp(aim)?;
         let request = self.request(Flow::KeptTcp);
         let opened = async {
-            let mut connection = Connection::new(established(stream).await?);
+            let mut connection = Connection::new(established(stream, aim.address).await?);
             self.converse(&mut connection, &request).await?;
             std::io::Result::Ok(connection)
         };

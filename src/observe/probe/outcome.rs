@@ -50,10 +50,10 @@ pub enum ProbeResult {
         /// What the far end saw; none for pings and controls.
         seen: Option<Seen>,
     },
-    /// No answer came in time.
+    /// No answer came in time, or something on the way rejected the flow.
     Lost,
-    /// The far end's kernel says that nobody listens there, or hung up: the flow came through, our
-    /// responder did not answer. Neither a loss on the way nor an authenticated proof of it.
+    /// The far end's own kernel says that nobody listens there, or hung up: the flow came through,
+    /// our responder did not answer. Neither a loss on the way nor an authenticated proof of it.
     Refused,
     /// A router says that a large probe does not fit.
     TooBig {

@@ -1,6 +1,7 @@
 //! TCP: connect, one packet out, one back, reset.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::refusal::is_refusal;
 use super::{Aim, ProbeResult, Prober, Unsent};
 use crate::evidence::Flow;
 use crate::observe::wire::{Body, LENGTH, Packet, Seen, encode};
@@ -20,7 +22,7 @@ impl Prober {
         let opened = Instant::now();
         let stream = self.start_tcp(aim)?;
         let whole = async {
-            let mut connection = Connection::new(established(stream).await?);
+            let mut connection = Connection::new(established(stream, aim.address).await?);
             self.converse(&mut connection, &self.request(Flow::NewTcp)).await
         };
 
@@ -51,19 +53,20 @@ impl Prober {
         second.await.unwrap_or(first)
     }
 
-    /// Opens a connection to a port that is not ours, and resets it. To be refused is an answer.
+    /// Opens a connection to a port that is not ours, and resets it. To be refused by the far end is
+    /// an answer.
     pub(super) async fn control(&self, aim: &Aim, wait: Duration) -> Result<ProbeResult, Unsent> {
         let opened = Instant::now();
         let connected = match self.start_tcp(aim) {
-            Ok(stream) => timeout(wait, established(stream)).await,
-            Err(Unsent::Local { source, .. }) if is_refusal(&source) => Ok(Err(source)),
+            Ok(stream) => timeout(wait, established(stream, aim.address)).await,
+            Err(Unsent::Local { source, .. }) if is_refused(&source) => Ok(Err(source)),
             Err(unsent) => return Err(unsent),
         };
         let answered = ProbeResult::Answered { round_trip: opened.elapsed(), seen: None };
 
         Ok(match connected {
             Ok(Ok(_stream)) => answered,
-            Ok(Err(error)) if is_refusal(&error) => answered,
+            Ok(Err(error)) if is_refused(&error) => answered,
             Ok(Err(_)) | Err(_) => ProbeResult::Lost,
         })
     }
@@ -126,10 +129,14 @@ impl Connection {
     }
 }
 
-/// Waits until the connection is made, or is known not to be.
-pub(super) async fn established(stream: TcpStream) -> io::Result<TcpStream> {
+/// Waits until the connection is made, or is known not to be. What rejects it on the way is an error
+/// like that of a router without a way.
+pub(super) async fn established(stream: TcpStream, to: SocketAddr) -> io::Result<TcpStream> {
     stream.writable().await?;
     match stream.take_error()? {
+        Some(error) if is_refused(&error) && !is_refusal(&error, &stream, to) => {
+            Err(ErrorKind::HostUnreachable.into())
+        }
         Some(error) => Err(error),
         None => Ok(stream),
     }
@@ -141,9 +148,9 @@ fn without_answer(error: &io::Error) -> ProbeResult {
         error.kind(),
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
     );
-    if hung_up || is_refusal(error) { ProbeResult::Refused } else { ProbeResult::Lost }
+    if hung_up || is_refused(error) { ProbeResult::Refused } else { ProbeResult::Lost }
 }
 
-fn is_refusal(error: &io::Error) -> bool {
+fn is_refused(error: &io::Error) -> bool {
     error.kind() == ErrorKind::ConnectionRefused
 }

@@ -8,6 +8,7 @@ use socket2::{Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
+use super::refusal::{is_refusal, keep_errors};
 use super::{AFTER_ERROR, Aim, Overdue, ProbeResult, Prober, Unsent, lock};
 use crate::evidence::Flow;
 use crate::observe::wire::{Body, Class, LENGTH, Packet, encode_padded};
@@ -88,6 +89,7 @@ impl Prober {
     ) -> Result<UdpSocket, Unsent> {
         let socket = self.open(aim, Type::DGRAM, Protocol::UDP)?;
         prepare(&socket).map_err(Unsent::local("prepare the socket"))?;
+        keep_errors(&socket, aim.address).map_err(Unsent::local("prepare the socket"))?;
         socket.connect(&aim.address.into()).map_err(Unsent::local("find a route"))?;
 
         UdpSocket::from_std(socket.into()).map_err(Unsent::local("register the socket"))
@@ -114,7 +116,8 @@ impl Prober {
         Ok(Exchange { answer, refusal })
     }
 
-    /// Waits for the answer, or for word from a kernel on the way that there will be none.
+    /// Waits for the answer, or for the far end's word that there will be none, or a router's that
+    /// the packet is too big.
     async fn receive(
         &self,
         socket: &UdpSocket,
@@ -129,8 +132,10 @@ impl Prober {
                         return Ok(answer);
                     }
                 }
-                Err(error) if is_final(&error) => return Err(error),
-                // A router may say that there is no way: it may find one before the time is up.
+                Err(error) if is_too_big(&error) => return Err(error),
+                Err(error) if is_refusal(&error, socket, socket.peer_addr()?) => return Err(error),
+                // A router may say that there is no way, or a filter reject what it will let pass
+                // in a moment: there may be a way before the time is up.
                 Err(_) => tokio::time::sleep(AFTER_ERROR).await,
             }
         }
@@ -166,10 +171,6 @@ pub(super) fn result(exchange: Exchange) -> ProbeResult {
         Exchange { refusal: Some(error), .. } if !is_too_big(&error) => ProbeResult::Refused,
         Exchange { .. } => ProbeResult::Lost,
     }
-}
-
-fn is_final(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::ConnectionRefused || is_too_big(error)
 }
 
 fn is_too_big(error: &std::io::Error) -> bool {
