@@ -3,13 +3,13 @@
 //!
 //! ```text
 //! none ──▶ opened, asked ──▶ answered: kept; the result is still KeptIsNew
-//!   ▲             └────────▶ not: closed, KeptIsNew
+//!   ▲             └────────▶ not: closed, KeptIsNew      (of UDP see [`SETTLES`])
 //!   └── a kept connection that breaks is lost once, and opened anew by the next probe
 //! ```
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
@@ -19,6 +19,12 @@ use super::tcp::{Connection, established};
 use super::udp::result;
 use super::{Aim, ProbeResult, Prober, Unsent, lock};
 use crate::evidence::Flow;
+use crate::observe::wire::LENGTH;
+
+/// Connection tracking forgets a UDP flow after 30 s, and after 120 s one that still has traffic
+/// when it is two seconds old (`nf_conntrack_udp_timeout` and `_stream`): visits are further apart
+/// than the one, never than the other.
+const SETTLES: Duration = Duration::from_millis(2_500);
 
 /// What is kept for one aim; held by the probe that is under way.
 type Slot<T> = Arc<tokio::sync::Mutex<Option<T>>>;
@@ -26,7 +32,7 @@ type Slot<T> = Arc<tokio::sync::Mutex<Option<T>>>;
 /// All kept flows.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
-    udp: Mutex<BTreeMap<Aim, Slot<UdpSocket>>>,
+    udp: Mutex<BTreeMap<Aim, Slot<Arc<UdpSocket>>>>,
     tcp: Mutex<BTreeMap<Aim, Slot<Connection>>>,
 }
 
@@ -40,6 +46,16 @@ impl Flows {
 
 fn slot<T>(flows: &Mutex<BTreeMap<Aim, Slot<T>>>, aim: &Aim) -> Slot<T> {
     Arc::clone(lock(flows).entry(aim.clone()).or_default())
+}
+
+/// Sends one packet more on a new flow, if it is still kept by then. Whoever asks on it next passes
+/// over the answer.
+async fn settle(flow: Weak<UdpSocket>, packet: [u8; LENGTH]) {
+    tokio::time::sleep(SETTLES).await;
+    if let Some(socket) = flow.upgrade() {
+        // What goes wrong now shows at the next visit.
+        let _sent = socket.send(&packet).await;
+    }
 }
 
 impl Prober {
@@ -56,6 +72,9 @@ impl Prober {
         }
         let socket = self.connect_udp(aim, |_| Ok(()))?;
         if self.exchange(&socket, &request, 0, wait).await?.answer.is_some() {
+            let socket = Arc::new(socket);
+            let again = self.encode(&self.request(Flow::KeptUdp));
+            tokio::spawn(settle(Arc::downgrade(&socket), again));
             *kept = Some(socket);
         }
         Err(Unsent::KeptIsNew)
