@@ -17,7 +17,7 @@ use rtnetlink::{
 use super::{Error, Netlink, refused};
 
 /// An interface as the kernel shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Link {
     /// Its number in its namespace.
     pub index: u32,
@@ -35,10 +35,8 @@ impl Link {
     pub(super) fn read(message: &LinkMessage) -> Self {
         let mut link = Self {
             index: message.header.index,
-            name: String::new(),
             up: message.header.flags.contains(LinkFlags::Up),
-            mtu: 0,
-            address: None,
+            ..Self::default()
         };
 
         for attribute in &message.attributes {
@@ -196,22 +194,24 @@ impl Netlink {
     /// Returns the addresses of a link.
     pub async fn addresses(&self, name: &str) -> Result<Vec<Ipv4Net>, Error> {
         let index = self.link(name).await?.index;
+        let every = self.every_address().await?.into_iter();
+        Ok(every.filter(|(of, _)| *of == index).map(|(_, address)| address).collect())
+    }
+
+    /// Returns the addresses of all links, each with its link's index.
+    pub async fn every_address(&self) -> Result<Vec<(u32, Ipv4Net)>, Error> {
         let _one_dump_per_socket = self.dump.lock().await;
+        let every = self.handle.address().get().execute().try_collect::<Vec<_>>().await;
+        let every = every.map_err(refused(|| "list addresses".to_owned()))?;
 
-        let every = self.handle.address().get().set_link_index_filter(index).execute();
-        let every = every.try_collect::<Vec<_>>().await;
-        let every = every.map_err(refused(|| format!("list addresses of {name}")))?;
-
-        let ours = every.into_iter().filter(|message| {
-            message.header.index == index && message.header.family == AddressFamily::Inet
-        });
-        let nets = ours.flat_map(|message| {
-            let length = message.header.prefix_len;
+        let v4 = every.into_iter().filter(|message| message.header.family == AddressFamily::Inet);
+        let nets = v4.flat_map(|message| {
+            let (index, length) = (message.header.index, message.header.prefix_len);
             message.attributes.into_iter().filter_map(move |attribute| {
                 let AddressAttribute::Local(std::net::IpAddr::V4(address)) = attribute else {
                     return None;
                 };
-                Ipv4Net::new(address, length).ok()
+                Some((index, Ipv4Net::new(address, length).ok()?))
             })
         });
 

@@ -1,7 +1,7 @@
 //! What is wrong on this node itself: its tables, its switches, its devices. What cannot be read is
 //! unknown, never healthy, and never a finding.
 //!
-//! Counters are compared with the last look, so a [`Host`] is kept and looked through again.
+//! Counters are compared with the last count, so a [`Host`] is kept and looked through again.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -23,10 +23,10 @@ use counters::Counters;
 /// A table this full drops what is new at any moment.
 const NEARLY_FULL: f64 = 0.95;
 
-/// Packets dropped for want of CPU between two looks, above which it is no accident.
+/// Packets dropped for want of CPU between two counts, above which it is no accident.
 const SOFTNET_DROPS: u64 = 100;
 
-/// Packets dropped by the reverse-path filter between two looks: one stray packet is no finding.
+/// Packets dropped by the reverse-path filter between two counts: one stray packet is no finding.
 const REVERSE_PATH_DROPS: u64 = 10;
 
 /// Overlay devices by name, in the order in which one is taken for ours.
@@ -95,7 +95,7 @@ impl Host {
         let links = self.links().await;
         let overlay = links.as_deref().and_then(|links| self.overlay(links)).cloned();
 
-        facts.addresses = self.addresses(links.as_deref().unwrap_or_default()).await;
+        facts.addresses = self.addresses().await;
         facts.pod_address = pod_range.and_then(|range| own(&facts.addresses, range, preferred));
         facts.settings = links.as_deref().map(|links| self.settings(links, overlay.as_ref()));
         facts.overlay_mac = overlay.as_ref().and_then(|link| link.address).map(mac);
@@ -104,8 +104,12 @@ impl Host {
         facts.local.extend(self.conntrack());
         facts.local.extend(self.forwarding(facts.overlay.as_deref()));
         facts.local.extend(self.neighbours());
-        facts.local.extend(self.drops());
         facts
+    }
+
+    /// Returns what the counters show since the last count; the first time, nothing.
+    pub fn count(&mut self) -> Vec<LocalFinding> {
+        self.overflows().into_iter().chain(self.drops()).collect()
     }
 
     /// Returns who relays what this host sends to `address`: none if there is no route, or one
@@ -133,9 +137,10 @@ impl Host {
         OVERLAYS.iter().find_map(|prefix| links.iter().find(|link| link.name.starts_with(prefix)))
     }
 
-    /// An overlay counts as missing if it was named or seen: some meshes have none.
+    /// An overlay counts as missing if it was named or seen up: some meshes have none, and the
+    /// kernel makes devices of its own that nobody uses, as `tunl0` with the module ipip.
     fn missing(&mut self, found: Option<&Link>) -> Option<LocalFinding> {
-        if let Some(link) = found {
+        if let Some(link) = found.filter(|link| link.up) {
             self.overlay_seen = Some(link.name.clone());
         }
         let wanted = self.devices.overlay.as_ref().or(self.overlay_seen.as_ref())?;
@@ -147,14 +152,10 @@ impl Host {
         Some(LocalFinding { cause: LocalCause::OverlayMissing, detail })
     }
 
-    async fn addresses(&self, links: &[Link]) -> Vec<IpAddr> {
+    async fn addresses(&self) -> Vec<IpAddr> {
         let Some(netlink) = &self.netlink else { return Vec::new() };
-        let mut addresses = Vec::new();
-        for link in links {
-            let of_link = netlink.addresses(&link.name).await.unwrap_or_default();
-            addresses.extend(of_link.into_iter().map(|net| IpAddr::from(net.addr())));
-        }
-        addresses
+        let every = netlink.every_address().await.unwrap_or_default();
+        every.into_iter().map(|(_, net)| IpAddr::from(net.addr())).collect()
     }
 
     /// The kernel takes the stricter of a device's own switch and that for all.
@@ -193,17 +194,23 @@ impl Host {
     }
 
     /// Permanent entries, as Flannel makes them, count towards no limit.
-    fn neighbours(&mut self) -> Option<LocalFinding> {
-        let finding = |detail| LocalFinding { cause: LocalCause::NeighboursFull, detail };
-        let overflows =
-            self.read("net/stat/arp_cache").and_then(|text| counters::table_fulls(&text));
-        let grown = self.counters.neighbour_overflows.grown(overflows);
-        if grown > 0 {
-            return Some(finding(format!("the neighbour table overflowed {grown} times")));
-        }
+    fn neighbours(&self) -> Option<LocalFinding> {
         let used = counters::neighbours(&self.read("net/arp")?);
         let room = self.number("sys/net/ipv4/neigh/default/gc_thresh3")?;
-        nearly_full(used, room).then(|| finding(format!("{used} of {room} neighbours are used")))
+        nearly_full(used, room).then(|| LocalFinding {
+            cause: LocalCause::NeighboursFull,
+            detail: format!("{used} of {room} neighbours are used"),
+        })
+    }
+
+    fn overflows(&mut self) -> Option<LocalFinding> {
+        let overflows = self.read("net/stat/arp_cache");
+        let overflows = overflows.and_then(|text| counters::table_fulls(&text));
+        let grown = self.counters.neighbour_overflows.grown(overflows);
+        (grown > 0).then(|| LocalFinding {
+            cause: LocalCause::NeighboursFull,
+            detail: format!("the neighbour table overflowed {grown} times"),
+        })
     }
 
     fn drops(&mut self) -> Vec<LocalFinding> {

@@ -1,8 +1,11 @@
 //! What this node sees of itself, every few seconds: local causes, Kilo's agent, who relays for it.
+//!
+//! A change of plan is a reason to look at once, but not to judge what only time shows: counters,
+//! an agent's silence and its restarts are judged once in each span, and stand until the next.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,11 +16,15 @@ use crate::metrics::ObserveMetrics;
 use crate::observe::host::{AgentFacts, Host, HostFacts, Relay, agent};
 use crate::observe::tunnel::Tunnel;
 
-/// Between two looks.
+/// Between two looks that nothing else calls for.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Looks in a row at which Kilo's agent may be silent: it may just be starting.
+/// Such looks in a row at which Kilo's agent may be silent: it may just be starting.
 const SILENT_LOOKS: u32 = 1;
+
+/// By how much the time at which a process started may seem to move: it is told in whole seconds,
+/// and by a clock that is slewed.
+const START_JITTER: Duration = Duration::from_secs(2);
 
 /// Restarts of Kilo's agent within [`CRASH_SPAN`] that are no accident.
 const CRASHES: usize = 3;
@@ -41,15 +48,29 @@ pub(super) struct Eyes {
     host: Host,
     tunnel: Option<Tunnel>,
     kilo_port: u16,
+    /// When to judge next what only time shows.
+    due: Instant,
+    /// What was found then.
+    lasting: Vec<LocalFinding>,
     silent: u32,
-    started: Option<i64>,
+    /// When Kilo's agent started, by a clock that nobody sets.
+    started: Option<Instant>,
     restarts: VecDeque<Instant>,
 }
 
 impl Eyes {
     /// Returns eyes that have seen nothing yet.
-    pub(super) const fn new(host: Host, tunnel: Option<Tunnel>, kilo_port: u16) -> Self {
-        Self { host, tunnel, kilo_port, silent: 0, started: None, restarts: VecDeque::new() }
+    pub(super) fn new(host: Host, tunnel: Option<Tunnel>, kilo_port: u16) -> Self {
+        Self {
+            host,
+            tunnel,
+            kilo_port,
+            due: Instant::now(),
+            lasting: Vec::new(),
+            silent: 0,
+            started: None,
+            restarts: VecDeque::new(),
+        }
     }
 
     /// Looks for ever, at each change of the plan too.
@@ -72,7 +93,7 @@ impl Eyes {
                 changed
             });
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep_until(self.due) => {}
                 changed = plan.changed() => if changed.is_err() { return },
             }
         }
@@ -85,7 +106,12 @@ impl Eyes {
             Some(assignment) => self.leader_seen(me, assignment).await,
             None => None,
         };
-        let findings = host.local.iter().cloned().chain(self.judge(agent)).collect();
+        if Instant::now() >= self.due {
+            self.due = Instant::now() + EVERY;
+            let of_agent = self.judge(agent, SystemTime::now());
+            self.lasting = self.host.count().into_iter().chain(of_agent).collect();
+        }
+        let findings = host.local.iter().chain(&self.lasting).cloned().collect();
         Sight { host, agent, findings, leader_seen }
     }
 
@@ -102,16 +128,20 @@ impl Eyes {
         }
     }
 
-    fn judge(&mut self, agent: AgentFacts) -> Option<LocalFinding> {
+    /// Judges Kilo's agent by what it says at `wall`, the time that its own start is told in.
+    fn judge(&mut self, agent: AgentFacts, wall: SystemTime) -> Option<LocalFinding> {
         self.silent = if agent.answers { 0 } else { self.silent.saturating_add(1) };
         if self.silent > SILENT_LOOKS {
             let detail = format!("nothing answers as Kilo's agent on port {}", self.kilo_port);
             return Some(LocalFinding { cause: LocalCause::KiloAgentDown, detail });
         }
-        if agent.started.is_some() && self.started.is_some() && agent.started != self.started {
+        let started = agent.started.and_then(|started| since_when(started, wall));
+        if let (Some(before), Some(started)) = (self.started, started)
+            && started > before + START_JITTER
+        {
             self.restarts.push_back(Instant::now());
         }
-        self.started = agent.started.or(self.started);
+        self.started = started.or(self.started);
         while self.restarts.front().is_some_and(|restart| restart.elapsed() > CRASH_SPAN) {
             self.restarts.pop_front();
         }
@@ -120,6 +150,13 @@ impl Eyes {
             detail: format!("Kilo's agent restarted {} times in an hour", self.restarts.len()),
         })
     }
+}
+
+/// Returns when something began that began so many seconds after the Unix epoch: where the wall
+/// clock is set, the start that a process tells moves with it.
+fn since_when(started: i64, wall: SystemTime) -> Option<Instant> {
+    let started = UNIX_EPOCH + Duration::from_secs(u64::try_from(started).ok()?);
+    Instant::now().checked_sub(wall.duration_since(started).unwrap_or_default())
 }
 
 const fn v4(address: IpAddr) -> Option<Ipv4Addr> {
@@ -141,18 +178,25 @@ mod tests {
 
     fn eyes() -> Eyes {
         let devices = Devices { overlay: None, kilo: "kilo0".to_owned() };
-        Eyes::new(Host::new(devices, None), None, 1107)
+        Eyes::new(Host::new(devices, None), None, 9)
+    }
+
+    fn facts(started: u64) -> AgentFacts {
+        AgentFacts { answers: true, nodes: Some(3), started: i64::try_from(started).ok() }
+    }
+
+    fn wall(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_agent_is_down_after_two_silent_looks() {
         let mut eyes = eyes();
-        let up = AgentFacts { answers: true, nodes: Some(3), started: Some(100) };
-        let mut judge = |facts| eyes.judge(facts).map(|finding| finding.cause);
-        assert_eq!(judge(up), None);
+        let mut judge = |facts| eyes.judge(facts, SystemTime::now()).map(|finding| finding.cause);
+        assert_eq!(judge(facts(100)), None);
         assert_eq!(judge(AgentFacts::default()), None);
         assert_eq!(judge(AgentFacts::default()), Some(LocalCause::KiloAgentDown));
-        assert_eq!(judge(up), None);
+        assert_eq!(judge(facts(100)), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -160,15 +204,44 @@ mod tests {
         let mut eyes = eyes();
         let mut found = Vec::new();
         for start in 0..5 {
-            let facts = AgentFacts { answers: true, nodes: None, started: Some(start) };
-            found.push(eyes.judge(facts).map(|finding| finding.cause));
+            let now = 1000 + 60 * start;
+            found.push(eyes.judge(facts(now - 5), wall(now)).map(|finding| finding.cause));
             tokio::time::advance(Duration::from_secs(60)).await;
         }
         assert_eq!(found[3], None, "three restarts");
         assert_eq!(found[4], Some(LocalCause::KiloAgentCrashLoop), "four");
 
         tokio::time::advance(CRASH_SPAN).await;
-        let facts = AgentFacts { answers: true, nodes: None, started: Some(4) };
-        assert_eq!(eyes.judge(facts), None, "an hour later");
+        let (started, now) = (1235, 1300 + 3600);
+        assert_eq!(eyes.judge(facts(started), wall(now)), None, "an hour later");
+    }
+
+    /// What an agent tells of its start is reckoned from the wall clock, so it moves when that is
+    /// set.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_is_no_restart() {
+        let mut eyes = eyes();
+        for set_by in 0..20 {
+            let shift = set_by * 7;
+            eyes.judge(facts(100 + shift), wall(1000 + 10 * set_by + shift));
+            tokio::time::advance(Duration::from_secs(10)).await;
+        }
+        assert_eq!(eyes.restarts.len(), 0);
+    }
+
+    /// Whoever asks often must not be told that all is well because he asks.
+    #[tokio::test(start_paused = true)]
+    async fn a_look_in_between_judges_nothing_that_takes_time() {
+        let mut eyes = eyes();
+        let (me, plan) = ("here".into(), Plan::default());
+        eyes.silent = 1;
+        let down = |sight: &Sight| {
+            sight.findings.iter().any(|finding| finding.cause == LocalCause::KiloAgentDown)
+        };
+        assert!(down(&eyes.look(&me, &plan).await));
+        let due = eyes.due;
+        eyes.silent = 0;
+        assert!(down(&eyes.look(&me, &plan).await), "it stands");
+        assert_eq!((eyes.due, eyes.silent), (due, 0), "and is not asked again");
     }
 }

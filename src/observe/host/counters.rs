@@ -1,11 +1,11 @@
 //! The kernel's counters, as text and as differences.
 
-/// A counter that only grows, and what it was at the last look.
+/// A counter that only grows, and what it was at the last count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counter(Option<u64>);
 
 impl Counter {
-    /// Returns how much it grew since the last look; 0 at the first, or where it is unreadable.
+    /// Returns how much it grew since the last count; 0 at the first, or where it is unreadable.
     pub(super) fn grown(&mut self, now: Option<u64>) -> u64 {
         let before = std::mem::replace(&mut self.0, now);
         now.zip(before).map_or(0, |(now, before)| now.saturating_sub(before))

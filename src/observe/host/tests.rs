@@ -61,7 +61,7 @@ async fn each_cause_is_found_and_passes() {
 }
 
 #[tokio::test]
-async fn counters_count_from_the_last_look() {
+async fn counters_count_from_the_last_count() {
     use LocalCause::{NeighboursFull, ReversePathFilter, SoftirqDrops};
     let proc = tempfile::tempdir().unwrap();
     let set = |softnet: u64, reverse: u64, fulls: u64| {
@@ -79,14 +79,40 @@ async fn counters_count_from_the_last_look() {
         );
     };
     let mut host = host(proc.path());
-    set(5000, 5000, 50);
-    assert_eq!(causes(&mut host).await, [], "old drops are none of ours");
-    set(5099, 5009, 50);
-    assert_eq!(causes(&mut host).await, [], "few are no finding");
-    set(5199, 5019, 51);
-    assert_eq!(causes(&mut host).await, [NeighboursFull, SoftirqDrops, ReversePathFilter]);
-    set(5199, 5019, 51);
-    assert_eq!(causes(&mut host).await, [], "it passed");
+    let count = |host: &mut Host| host.count().into_iter().map(|found| found.cause).collect();
+    let mut counts: Vec<Vec<_>> = Vec::new();
+    for (softnet, reverse, fulls) in
+        [(5000, 5000, 50), (5099, 5009, 50), (5199, 5019, 51), (5199, 5019, 51)]
+    {
+        set(softnet, reverse, fulls);
+        counts.push(count(&mut host));
+    }
+    assert_eq!(counts[0], [], "old drops are none of ours");
+    assert_eq!(counts[1], [], "few are no finding");
+    assert_eq!(counts[2], [NeighboursFull, SoftirqDrops, ReversePathFilter]);
+    assert_eq!(counts[3], [], "it passed");
+}
+
+#[test]
+fn an_overlay_is_missing_once_it_was_named_or_seen_up() {
+    let link = |name: &str, up| Link { name: name.to_owned(), up, ..Link::default() };
+    let (up, down) = (link("tunl0", true), link("tunl0", false));
+    #[rustfmt::skip]
+    let table = [
+        // named,       the looks,                     missing at the last
+        (None,          vec![None],                    false),
+        (None,          vec![Some(&down)],             false), // the module's own device
+        (None,          vec![Some(&up), Some(&down)],  true),
+        (None,          vec![Some(&up), None],         true),
+        (Some("tunl0"), vec![Some(&down)],             true),
+        (Some("tunl0"), vec![None],                    true),
+    ];
+    for (named, looks, missing) in table {
+        let devices = Devices { overlay: named.map(str::to_owned), kilo: "kilo0".to_owned() };
+        let mut host = Host::new(devices, None);
+        let last = looks.iter().map(|found| host.missing(*found)).last().flatten();
+        assert_eq!(last.is_some(), missing, "{named:?} {looks:?}");
+    }
 }
 
 #[test]
