@@ -1,15 +1,20 @@
 //! The size of a report. An object of 8 KiB is read and stored by the thousand; what does not fit
 //! is left out, the plainest first, and that is said.
+//!
+//! Who was heard comes on top: whom a report does not name was not heard, so nobody may be left
+//! out. They are the leaders and witnesses of the other locations, seldom more than a dozen.
 
 use crate::evidence::{Flow, PathReport, Report};
 
-/// The most that a report may take as JSON.
+/// The most that a report may take as JSON, without who was heard.
 pub(super) const LARGEST: usize = 8 * 1024;
 
 /// Leaves out plain paths until the report fits; returns how many.
 pub(super) fn fit(report: &mut Report) -> usize {
     let paths = std::mem::take(&mut report.paths);
+    let heard = std::mem::take(&mut report.heard);
     let mut room = LARGEST.saturating_sub(size(report));
+    report.heard = heard;
 
     let mut ranked: Vec<_> = paths.iter().map(|path| (rank(path), size(path) + 1)).collect();
     ranked.sort_by_key(|(rank, _)| *rank);
@@ -53,7 +58,7 @@ fn key(path: &PathReport) -> impl Ord + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{AddressKind, WindowReport};
+    use crate::evidence::{AddressKind, Heard, WindowReport};
     use crate::sidecar::tests::report;
 
     fn path(to: usize, flow: Flow, lost: u32) -> PathReport {
@@ -102,5 +107,22 @@ mod tests {
         let lost = report.paths.iter().filter(|path| path.steady.lost > 0).count();
         assert_eq!(lost, 5);
         assert!(report.paths.iter().all(|path| path.flow != Flow::Ping));
+    }
+
+    #[test]
+    fn however_many_were_heard_no_path_goes_for_it() {
+        let mut report = report();
+        report.paths = (0..20).map(|to| path(to, Flow::NewUdp, 1)).collect();
+        let one = Heard {
+            from: "some-node-with-a-long-name".into(),
+            flow: Flow::NewUdp,
+            received: 6,
+            span_ms: 10_000,
+            newest_ms: 30,
+        };
+        report.heard = vec![one; 200];
+        let before = report.clone();
+        assert_eq!(fit(&mut report), 0);
+        assert_eq!(report, before);
     }
 }
