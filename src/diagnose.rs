@@ -128,13 +128,15 @@ pub struct Finding {
 #[must_use]
 pub fn diagnose(evidence: &Evidence, thresholds: &Thresholds) -> Vec<Finding> {
     let view = View::new(evidence, thresholds);
-    let mut findings = never_worked::findings(evidence);
+    let mut findings = Vec::new();
     let mut explained = BTreeSet::new();
     for flow in [Flow::NewUdp, Flow::NewTcp, Flow::Large] {
         if view.any_loss(flow) {
             findings.extend(findings_of(&view, flow, &mut explained));
         }
     }
+    // Last: what never worked explains nothing that fails now.
+    findings.extend(never_worked::findings(evidence));
     doubts::hold_back_in_storm(&mut findings, evidence, thresholds);
 
     // Of several riddles about one location the first, which explains most, says enough.
@@ -145,8 +147,13 @@ pub fn diagnose(evidence: &Evidence, thresholds: &Thresholds) -> Vec<Finding> {
     findings
 }
 
-/// Judges one kind of flow: what is sharp first, then what only longer windows show.
+/// Judges one kind of flow: what is sharp first, then what only longer windows show. Large packets
+/// go once a minute, and nobody is moved for them: all of them together are judged.
 fn findings_of(view: &View<'_>, flow: Flow, explained: &mut BTreeSet<Element>) -> Vec<Finding> {
+    if flow == Flow::Large {
+        let lately = Span::Recent(view.evidence.now - view.thresholds.healthy_age);
+        return findings_in(view, flow, lately, explained);
+    }
     let recent = Span::Recent(view.evidence.now - view.thresholds.steady_age);
     if let Some(onset) = view.onset(flow, Loss::Whole) {
         let mut findings = findings_in(view, flow, Span::Since(onset), explained);

@@ -1,20 +1,27 @@
-//! Paths on which no flow was ever answered: somebody configured them so. They are told once per
-//! location and never judged.
+//! Paths between Ready nodes on which no flow was ever answered: somebody configured them so. They
+//! are told once per location and never judged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plane::is_trusted;
 use super::{Class, Doubt, Finding, elements, rules};
-use crate::evidence::{Element, Evidence, Flow, Location, Observation};
+use crate::evidence::{Element, Evidence, Flow, Location, NodeName, Observation};
 
 /// Returns one finding per location into which paths never worked.
 pub(super) fn findings(evidence: &Evidence) -> Vec<Finding> {
+    let ready = |name: &NodeName| {
+        let node = evidence.mesh.nodes.get(name)?;
+        let leadership = evidence.leaders.get(&node.location)?;
+        leadership.ready.contains(name).then_some(node)
+    };
     let mut into: BTreeMap<&Location, (Vec<&Observation>, usize)> = BTreeMap::new();
     for seen in &evidence.observations {
         if seen.path.flow != Flow::NewUdp || !is_trusted(evidence, &seen.path) {
             continue;
         }
-        let Some(node) = evidence.mesh.nodes.get(&seen.path.to) else { continue };
+        let (Some(_), Some(node)) = (ready(&seen.path.from), ready(&seen.path.to)) else {
+            continue;
+        };
         let (never, all) = into.entry(&node.location).or_default();
         *all += 1;
         if seen.never_worked {

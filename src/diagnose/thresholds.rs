@@ -22,7 +22,8 @@ pub struct Thresholds {
     pub burst_age: Duration,
     /// How old a steady window may be to accuse.
     pub steady_age: Duration,
-    /// How old a steady window may be to speak for a leader or an heir.
+    /// How old a steady window may be to speak for a leader or an heir, and one of large packets to
+    /// accuse.
     pub healthy_age: Duration,
     /// How long after a change of leader its location is not judged.
     pub quiet: Duration,

@@ -79,6 +79,33 @@ fn each_precondition_by_itself_withholds_the_verdict() {
     }
 }
 
+/// A member that strangers never reached is a misconfiguration; it is no excuse for a leader that
+/// fails later.
+#[test]
+fn what_never_worked_does_not_excuse_what_fails_now() {
+    let mut evidence = convincing(&[3, 3, 3]);
+    let from_afar = |path: &Path| path.to == "a2".into() && !path.from.0.starts_with('a');
+    for seen in &mut evidence.observations {
+        if seen.path.flow == Flow::NewUdp && from_afar(&seen.path) {
+            seen.never_worked = true;
+            seen.window.lost = seen.window.sent;
+        }
+    }
+    // The leader has been dark for so long that nothing recent passed through it.
+    for seen in &mut evidence.observations {
+        let crossed = elements(&seen.path, &evidence.mesh, &evidence.leaders);
+        if crossed.iter().any(|element| element.implicates(&"a0".into())) {
+            seen.window.lost = seen.window.sent;
+        }
+    }
+    let (findings, verdicts) = judged(&evidence);
+    assert!(findings.iter().any(|finding| finding.class == Class::NeverWorked), "{findings:?}");
+    assert!(
+        matches!(verdicts[&Scenario::location(0)], Verdict::Dark(_)),
+        "{verdicts:?} {findings:?}"
+    );
+}
+
 /// A change elsewhere, or long ago, withholds nothing.
 #[test]
 fn what_is_over_no_longer_withholds() {
