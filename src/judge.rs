@@ -7,7 +7,7 @@
 //! Input ─▶ Gathered ─▶ Evidence ─▶ diagnose ─▶ findings ─▶ Decider ─▶ Plan
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,9 +94,7 @@ impl Judge {
             Input::NodeGone(name) => self.gathered.lose(&name),
             Input::Report(report) => self.gathered.hear(*report, now),
             Input::OldReport(report) => self.gathered.find(*report, now),
-            Input::Intent(location, intent) => {
-                self.intents.insert(location, *intent);
-            }
+            Input::Intent(location, intent) => self.heed(location, *intent),
             Input::Memory(location, memory) => self.decider.resume(location, *memory),
             Input::LeaderSince(location, leader, since) => {
                 self.gathered.refresh(now);
@@ -114,10 +112,6 @@ impl Judge {
     /// Judges all that has been taken so far.
     pub fn round(&mut self, now: Moment) -> Judgement {
         self.gathered.refresh(now);
-        let known: BTreeSet<&Location> = self.gathered.leaders().keys().collect();
-        self.intents.retain(|location, _| known.contains(location));
-        self.progress.retain(|location, _| known.contains(location));
-
         let evidence = self.gathered.evidence(now);
         let findings = diagnose(&evidence, &self.thresholds);
         let plan = self.decider.step(&Situation {
@@ -131,6 +125,16 @@ impl Judge {
             default_mode: self.mode,
         });
         Judgement { evidence, findings, plan }
+    }
+
+    /// Keeps what the operator wants also of a location whose nodes are all gone: when they return
+    /// nobody says it again.
+    fn heed(&mut self, location: Location, intent: Intent) {
+        if intent == Intent::default() {
+            self.intents.remove(&location);
+        } else {
+            self.intents.insert(location, intent);
+        }
     }
 
     /// Returns inputs that bring another judge to where this one stands, its windows aside.

@@ -96,7 +96,8 @@ impl Intake {
         (before != Some(count)).then_some(Input::KiloPeers(count))
     }
 
-    /// Returns what the operator now wants, where it differs from the last look.
+    /// Returns what the operator now wants, where it differs from the last look; nothing special of
+    /// a location that is gone with all its nodes and its object.
     pub(super) fn intents(&mut self) -> Vec<Input> {
         let mut intents: BTreeMap<Location, Intent> = BTreeMap::new();
         for object in self.locations.values() {
@@ -118,7 +119,10 @@ impl Intake {
         let before = std::mem::replace(&mut self.intents, intents);
         let differing =
             self.intents.iter().filter(|(location, intent)| before.get(*location) != Some(*intent));
+        let gone = before.keys().filter(|location| !self.intents.contains_key(*location));
+        let unsaid = Intent::default();
         differing
+            .chain(gone.map(|location| (location, &unsaid)))
             .map(|(location, intent)| Input::Intent(location.clone(), Box::new(intent.clone())))
             .collect()
     }

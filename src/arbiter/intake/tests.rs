@@ -1,10 +1,15 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::*;
 use crate::cluster::objects::MeshLocationSpec;
+use crate::decide::Policy;
+use crate::diagnose::Thresholds;
+use crate::evidence::Moment;
 use crate::evidence::kilo::key;
+use crate::judge::Judge;
 
 fn node(name: &str, location: &str, more: &[(&str, &str)]) -> Arc<SlimNode> {
     let mut annotations = BTreeMap::from([(key::LOCATION, location)]);
@@ -66,6 +71,33 @@ fn an_object_under_another_name_is_not_read_and_complained_of() {
     intake.locations(&[location(&own, "a", Some("work"))].into(), EPOCH);
     let told = intent(&intake.intents(), "a");
     assert_eq!((told.pause.as_deref(), told.complaints), (Some("work"), vec![]));
+}
+
+#[test]
+fn what_is_wanted_of_a_location_stays_wanted_while_its_nodes_are_away() {
+    let own = mesh_location_name(&"a".into());
+    let paused = Objects::from([location(&own, "a", Some("work"))]);
+    let (here, away) = (nodes(&[node("a1", "a", &[])]), Objects::new());
+    let mut intake = Intake::default();
+    let mut judge = Judge::new(Policy::default(), Thresholds::default(), EPOCH);
+    let mut wanted = |locations: &Objects<_>, nodes: &Objects<_>, second| {
+        let now = Moment::at(Duration::from_secs(second));
+        let mut inputs = intake.locations(locations, EPOCH);
+        inputs.extend(intake.nodes(nodes, "region"));
+        inputs.extend(intake.intents());
+        inputs.into_iter().for_each(|input| judge.take(input, now));
+        judge.round(now);
+        let standing = judge.standing();
+        let paused = intent(&standing, "a").pause;
+        (paused, standing.iter().filter(|input| matches!(input, Input::Intent(..))).count())
+    };
+
+    assert_eq!(wanted(&paused, &here, 1).0.as_deref(), Some("work"));
+    wanted(&paused, &away, 2);
+    assert_eq!(wanted(&paused, &here, 3).0.as_deref(), Some("work"), "scaled to nothing and back");
+
+    assert_eq!(wanted(&Objects::new(), &away, 4), (None, 0), "nothing is kept of what is gone");
+    assert_eq!(wanted(&Objects::new(), &here, 5).0, None);
 }
 
 #[test]
