@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{Api, Decider, Intent, Memory, Mode, Plan, Policy, Progress, Situation};
+use crate::decide::{Api, Decider, Intent, Memory, Mode, Plan, Policy, Progress, Situation, Wish};
 use crate::diagnose::{Finding, Thresholds, diagnose};
 use crate::evidence::{
     Epoch, Evidence, Gathered, Location, Moment, Node, NodeName, Report, UnixTime,
@@ -124,6 +124,10 @@ impl Judge {
             kilo_peers: self.kilo_peers,
             default_mode: self.mode,
         });
+        // What became of one move says nothing of the next one to the same node.
+        self.progress.retain(|location, _| {
+            plan.locations.get(location).is_some_and(|plan| plan.wish != Wish::Stay)
+        });
         Judgement { evidence, findings, plan }
     }
 
@@ -179,3 +183,6 @@ impl Judge {
         self.decider.memory(location)
     }
 }
+
+#[cfg(test)]
+mod tests;
