@@ -27,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::list::{Listed, list};
 use crate::telemetry::Chain;
 
-/// Objects by name.
+/// Objects by name. One that has not changed is the same [`Arc`] as before.
 pub type Objects<K> = BTreeMap<String, Arc<K>>;
 
 /// What a watch needs of a kind.
@@ -244,7 +244,10 @@ impl<K: Watched> Follow<K> {
         }
         self.note(|health| health.unreadable = unreadable);
         self.progressed();
-        self.sender.send_replace(Some(by_name(objects)));
+        self.sender.send_modify(|known| {
+            let before = known.take().unwrap_or_default();
+            *known = Some(by_name(objects, &before));
+        });
         Ok(version)
     }
 
@@ -287,8 +290,20 @@ impl<K: Watched> Follow<K> {
     }
 }
 
-fn by_name<K: Watched>(items: Vec<K>) -> Objects<K> {
-    items.into_iter().map(|item| (item.name_any(), Arc::new(item))).collect()
+/// One that has not changed stays what it was before, so that a new list makes no news of it: an old
+/// report would seem to have just been written.
+fn by_name<K: Watched>(items: Vec<K>, before: &Objects<K>) -> Objects<K> {
+    let kept = |name: &str, item: &K| {
+        let old = before.get(name)?;
+        let (uid, version) = (item.uid(), item.resource_version()?);
+        (old.uid() == uid && old.resource_version() == Some(version)).then(|| Arc::clone(old))
+    };
+    let items = items.into_iter().map(|item| {
+        let name = item.name_any();
+        let object = kept(&name, &item).unwrap_or_else(|| Arc::new(item));
+        (name, object)
+    });
+    items.collect()
 }
 
 /// Tells what only a new list can heal (a version that is too old, an event that cannot be read)

@@ -66,6 +66,28 @@ async fn a_watch_outlives_cut_connections_and_forgotten_versions() {
 }
 
 #[tokio::test]
+async fn a_second_list_makes_no_news_of_what_has_not_changed() {
+    let bed = Bed::with(&["a", "b"]).await;
+    let mut watch = nodes(&bed);
+    until(&mut watch, &["a", "b"]).await;
+    let before = watch.objects().clone().unwrap();
+
+    bed.server.faults().set(Fault::Refuse);
+    while watch.health().error.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    bed.server.faults().lift();
+    bed.annotate("b", "tanist.dev/pin", Some("true")).await;
+    bed.server.compact();
+
+    while watch.objects().as_ref().unwrap()["b"].annotation("tanist.dev/pin").is_none() {
+        watch.changed().await;
+    }
+    let after = watch.objects().clone().unwrap();
+    assert!(Arc::ptr_eq(&before["a"], &after["a"]));
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_named_and_hides_nothing_else() {
     let bed = Bed::with(&[]).await;
     let api = Api::<DynamicObject>::all_with(
