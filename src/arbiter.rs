@@ -3,7 +3,7 @@
 //! ```text
 //! stand for the lease ─▶ reign: look ─▶ judge ─▶ tell, publish, hand moves to the actor ─┐
 //!        ▲                       ▲────────────────────────────────────────────────────────┤
-//!        └───────────────────────────────────── the lease is lost, or we are told to stop ┘
+//!        └────── the lease is lost, the wall clock was set, or we are told to stop ───────┘
 //! ```
 //!
 //! A reign keeps nothing that the next one needs: what must outlive it stands in the objects.
@@ -95,7 +95,12 @@ async fn rule(
         let mover = Mover::new(api.clone(), leadership.clone(), label, hooks.clone());
         metrics.hold(Leading::Yes);
         tokio::select! {
-            () = Reign::begin(config, api, mover, metrics.clone()).rule() => {}
+            // What it may still have under way must not meet what the next one writes: that needs a
+            // term of its own.
+            () = Reign::begin(config, api, mover, metrics.clone()).rule() => {
+                leadership.resign(fence.clone());
+                ended(leadership.clone(), &fence).await;
+            }
             () = ended(leadership.clone(), &fence) => {}
         }
         metrics.hold(Leading::No);

@@ -90,7 +90,8 @@ impl<'a> Reign<'a> {
         }
     }
 
-    /// Looks, judges and acts, for ever; whoever runs it drops it when the lease is lost.
+    /// Looks, judges and acts until the wall clock is set; whoever runs it drops it when the lease is
+    /// lost.
     pub(super) async fn rule(mut self) {
         self.take(Input::Mode(self.config.mode));
         let mut tick = interval(TICK);
@@ -107,6 +108,13 @@ impl<'a> Reign<'a> {
                     self.take(Input::Progress(location, progress));
                 }
                 _ = tick.tick() => {}
+            }
+            if let Some(by) = self.clock.was_set() {
+                tracing::warn!(
+                    ?by,
+                    "The wall clock was set: this reign dates by the old one and ends"
+                );
+                return;
             }
             // Until the first lists are here, nothing is known; silence is not evidence.
             if self.nodes.is_synced() && self.reports.is_synced() && self.locations.is_synced() {
@@ -334,3 +342,6 @@ fn open_journal(config: &Config, clock: Clock) -> Option<Journal> {
         })
         .ok()
 }
+
+#[cfg(test)]
+mod tests;

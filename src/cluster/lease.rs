@@ -5,8 +5,9 @@
 //!            and the handicap is over: PUT with resourceVersion
 //!  Watching ─────────────────────────────────────────────────────▶ Holding ⟲ PUT each `retry`
 //!   ▲    ⟲ read each `retry`                                          │
-//!   └──────────── no renewal begun in the last `renew_within` ────────┤
-//!                 somebody else holds it (409, then a read)           │
+//!   ├──────────── no renewal begun in the last `renew_within` ────────┤
+//!   │             somebody else holds it (409, then a read)           │
+//!   └──────────────────────────── resigned: released, then Watching ──┤
 //!                                                shutdown ────────────┴──▶ released: holder "", 1 s
 //! ```
 //!
@@ -101,6 +102,7 @@ pub struct Held {
 pub struct Leadership {
     held: watch::Receiver<Option<Held>>,
     holder: watch::Receiver<Option<String>>,
+    resigned: watch::Sender<Option<Fence>>,
 }
 
 impl Leadership {
@@ -121,7 +123,13 @@ impl Leadership {
     #[cfg(test)]
     pub(crate) fn by_hand() -> (watch::Sender<Option<Held>>, Self) {
         let (sender, held) = watch::channel(None);
-        (sender, Self { held, holder: watch::channel(None).1 })
+        let holder = watch::channel(None).1;
+        (sender, Self { held, holder, resigned: watch::Sender::default() })
+    }
+
+    /// Gives the term of `fence` back, if it still lasts, and stands for the next one.
+    pub fn resign(&self, fence: Fence) {
+        self.resigned.send_replace(Some(fence));
     }
 
     /// Returns who holds the lease, as far as this process has seen.

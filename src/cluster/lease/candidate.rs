@@ -50,6 +50,7 @@ pub struct Candidate<S> {
     campaign: Campaign,
     held: watch::Sender<Option<Held>>,
     holder: watch::Sender<Option<String>>,
+    resigned: watch::Receiver<Option<Fence>>,
     jitter: Jitter,
 }
 
@@ -65,25 +66,35 @@ impl<S: Server> Candidate<S> {
     pub fn new(server: S, campaign: Campaign) -> (Self, Leadership) {
         let (held, held_receiver) = watch::channel(None);
         let (holder, holder_receiver) = watch::channel(None);
-        let jitter = Jitter::new(&campaign.identity);
-        let leadership = Leadership { held: held_receiver, holder: holder_receiver };
-        (Self { server, campaign, held, holder, jitter }, leadership)
+        let (resigned, resigned_receiver) = watch::channel(None);
+        let leadership = Leadership { held: held_receiver, holder: holder_receiver, resigned };
+        let new = Self {
+            server,
+            held,
+            holder,
+            resigned: resigned_receiver,
+            jitter: Jitter::new(&campaign.identity),
+            campaign,
+        };
+        (new, leadership)
     }
 
     /// Runs until `shutdown`; then gives the lease back if it holds it.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        loop {
+        while !shutdown.is_cancelled() {
             let mut lease = tokio::select! {
                 () = shutdown.cancelled() => return,
                 lease = self.acquire() => lease,
             };
-            let over = tokio::select! {
+            let resigned = resigned(self.resigned.clone(), fence(&lease));
+            let is_ours = tokio::select! {
                 () = shutdown.cancelled() => true,
+                () = resigned => true,
                 () = self.keep(&mut lease) => false,
             };
             self.held.send_replace(None);
-            if over {
-                return self.release(lease).await;
+            if is_ours {
+                self.release(lease).await;
             }
         }
     }
@@ -264,6 +275,13 @@ impl<S: Server> Candidate<S> {
     ) -> Result<T, ServerError> {
         let bound = self.campaign.timing.renew_within / 2;
         timeout(bound, call).await.unwrap_or(Err(ServerError::Silent))
+    }
+}
+
+/// Waits until the term of `fence` is resigned; for ever if nobody is left who could.
+async fn resigned(mut resigned: watch::Receiver<Option<Fence>>, fence: Fence) {
+    if resigned.wait_for(|resigned| resigned.as_ref() == Some(&fence)).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

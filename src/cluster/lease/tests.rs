@@ -197,6 +197,29 @@ async fn a_released_lease_is_taken_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_resigns_stands_again_for_a_term_of_its_own() {
+    let store = Store::default();
+    let a = Running::start(&store, "a", wall);
+    let first = a.wins().await;
+    a.leadership.resign(first.clone());
+    while a.leadership.is_current(&first) {
+        sleep(SECOND / 100).await;
+    }
+    assert!(a.wins().await > first);
+
+    // A term that is over cannot be resigned any more.
+    a.leadership.resign(first);
+    assert_eq!(guard(&[&a], 30 * SECOND).await.len(), 1);
+
+    // Another that stands for it may be first.
+    let b = Running::start(&store, "b", wall);
+    a.handicap.send_replace(4 * SECOND);
+    a.leadership.resign(a.wins().await);
+    b.wins().await;
+    assert!(!a.holds());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_free_lease_goes_to_the_one_without_handicap() {
     let store = Store::default();
     let a = Running::start(&store, "a", wall);
