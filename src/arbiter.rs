@@ -94,10 +94,11 @@ async fn rule(
         let label = &config.topology_label;
         let mover = Mover::new(api.clone(), leadership.clone(), label, hooks.clone());
         metrics.hold(Leading::Yes);
+        let known = (mover, leadership.returned());
         tokio::select! {
             // What it may still have under way must not meet what the next one writes: that needs a
             // term of its own.
-            () = Reign::begin(config, api, mover, metrics.clone()).rule() => {
+            () = Reign::begin(config, api, known, metrics.clone()).rule() => {
                 leadership.resign(fence.clone());
                 ended(leadership.clone(), &fence).await;
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::{Api, Client};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::actor::{Actor, Order, Orders};
 use super::clock::Clock;
@@ -16,6 +16,7 @@ use super::transitions;
 use crate::act::Statuses;
 use crate::act::leader::{Mover, Nudges};
 use crate::act::tell::Events;
+use crate::cluster::lease::AWAY;
 use crate::cluster::objects::{MeshLocation, MoveOutcome, Peer, RelayReport, SlimNode};
 use crate::cluster::watch::{Renewal, Watch};
 use crate::config::Config;
@@ -30,9 +31,6 @@ use crate::metrics::ArbiterMetrics;
 
 /// How often evidence is judged although nothing came in: it ages.
 const TICK: Duration = Duration::from_millis(500);
-
-/// A server that has not answered for this long is away.
-const AWAY: Duration = Duration::from_secs(15);
 
 /// How long after the decision sessions are brought up from both sides: as long as the slowest
 /// handshake takes that was measured.
@@ -60,11 +58,12 @@ pub(super) struct Reign<'a> {
 }
 
 impl<'a> Reign<'a> {
-    /// Begins a reign: opens the watches, remembers nothing yet.
+    /// Begins a reign: opens the watches, remembers nothing yet but since when the API server is
+    /// back, if it was away: the reign before ended long before it could say so.
     pub(super) fn begin(
         config: &'a Config,
         client: &Client,
-        mover: Mover,
+        (mover, returned): (Mover, Option<Instant>),
         metrics: ArbiterMetrics,
     ) -> Self {
         let clock = Clock::start();
@@ -79,7 +78,7 @@ impl<'a> Reign<'a> {
             reports: Watch::all(Api::all(client.clone()), Renewal::Often),
             locations: Watch::all(Api::all(client.clone()), Renewal::Often),
             peers: Watch::all(Api::all(client.clone()), Renewal::Often),
-            api: ApiState::Steady,
+            api: known_api(returned.map(|returned| returned.elapsed()), clock.now(), config),
             actor: Actor::start(mover, clock.epoch()),
             statuses: Statuses::start(client.clone()),
             events: Events::start(client.clone(), config.node.as_deref().unwrap_or("arbiter")),
@@ -94,6 +93,7 @@ impl<'a> Reign<'a> {
     /// lost.
     pub(super) async fn rule(mut self) {
         self.take(Input::Mode(self.config.mode));
+        self.take(Input::Api(self.api));
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -293,6 +293,14 @@ impl<'a> Reign<'a> {
             self.journal = None;
         }
     }
+}
+
+/// Returns what is to be thought of an API server that came back so long ago, after all that could
+/// follow from it is over, as of any other.
+fn known_api(returned: Option<Duration>, now: Moment, config: &Config) -> ApiState {
+    let Policy { longest_return, settle, .. } = policy(config);
+    let lately = returned.filter(|ago| *ago < longest_return + settle);
+    lately.map_or(ApiState::Steady, |ago| ApiState::Back { since: now - ago })
 }
 
 const fn outcome(end: End) -> MoveOutcome {

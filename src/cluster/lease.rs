@@ -45,6 +45,10 @@ pub struct Timing {
     pub retry: Duration,
 }
 
+/// A server that has not answered for this long is away: half the time in which a Kilo agent checks
+/// in, so that agents may have missed it too.
+pub const AWAY: Duration = Duration::from_secs(15);
+
 impl Default for Timing {
     /// Four tries fit into `renew_within`; a dead holder is replaced within some 12 s.
     fn default() -> Self {
@@ -102,6 +106,7 @@ pub struct Held {
 pub struct Leadership {
     held: watch::Receiver<Option<Held>>,
     holder: watch::Receiver<Option<String>>,
+    returned: watch::Receiver<Option<Instant>>,
     resigned: watch::Sender<Option<Fence>>,
 }
 
@@ -123,8 +128,18 @@ impl Leadership {
     #[cfg(test)]
     pub(crate) fn by_hand() -> (watch::Sender<Option<Held>>, Self) {
         let (sender, held) = watch::channel(None);
-        let holder = watch::channel(None).1;
-        (sender, Self { held, holder, resigned: watch::Sender::default() })
+        let (holder, returned) = (watch::channel(None).1, watch::channel(None).1);
+        (sender, Self { held, holder, returned, resigned: watch::Sender::default() })
+    }
+
+    /// Returns when the API server last answered again after it had not for [`AWAY`], or after it
+    /// had not answered a process that had just started; none if it never did.
+    ///
+    /// A holder loses the lease long before it can call the server away, so whoever holds the next
+    /// term has to ask this.
+    #[must_use]
+    pub fn returned(&self) -> Option<Instant> {
+        *self.returned.borrow()
     }
 
     /// Gives the term of `fence` back, if it still lasts, and stands for the next one.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Fence, Held, Leadership, Server, ServerError, Timing};
+use super::{AWAY, Fence, Held, Leadership, Server, ServerError, Timing};
 use crate::telemetry::Chain;
 
 /// A foreign lease that asks for more patience than this does not get it.
@@ -51,7 +51,20 @@ pub struct Candidate<S> {
     held: watch::Sender<Option<Held>>,
     holder: watch::Sender<Option<String>>,
     resigned: watch::Receiver<Option<Fence>>,
+    answered: Answered,
+    returned: watch::Sender<Option<Instant>>,
     jitter: Jitter,
+}
+
+/// When the server last answered.
+#[derive(Debug, Clone, Copy)]
+enum Answered {
+    /// It was not asked yet.
+    Unasked,
+    /// It never did, though it was asked.
+    Never,
+    /// Then.
+    At(Instant),
 }
 
 /// The lease as last seen, and when by our clock.
@@ -66,13 +79,21 @@ impl<S: Server> Candidate<S> {
     pub fn new(server: S, campaign: Campaign) -> (Self, Leadership) {
         let (held, held_receiver) = watch::channel(None);
         let (holder, holder_receiver) = watch::channel(None);
+        let (returned, returned_receiver) = watch::channel(None);
         let (resigned, resigned_receiver) = watch::channel(None);
-        let leadership = Leadership { held: held_receiver, holder: holder_receiver, resigned };
+        let leadership = Leadership {
+            held: held_receiver,
+            holder: holder_receiver,
+            returned: returned_receiver,
+            resigned,
+        };
         let new = Self {
             server,
             held,
             holder,
             resigned: resigned_receiver,
+            answered: Answered::Unasked,
+            returned,
             jitter: Jitter::new(&campaign.identity),
             campaign,
         };
@@ -109,6 +130,9 @@ impl<S: Server> Candidate<S> {
                 Ok(Attempt::NotBefore(wait)) => wait,
                 Err(ServerError::Conflict) => Duration::ZERO,
                 Err(error) => {
+                    if matches!(self.answered, Answered::Unasked) {
+                        self.answered = Answered::Never;
+                    }
                     tracing::debug!(error = %Chain(&error), "Lease is out of reach");
                     Duration::MAX
                 }
@@ -125,6 +149,7 @@ impl<S: Server> Candidate<S> {
     ) -> Result<Attempt, ServerError> {
         let found = self.call(self.server.read()).await?;
         let now = Instant::now();
+        self.hear(now);
 
         let wait = found.as_ref().map_or(Duration::ZERO, |lease| self.wait(lease, seen, now));
         if !wait.is_zero() {
@@ -231,8 +256,22 @@ impl<S: Server> Candidate<S> {
         let mut renewed = lease.clone();
         renewed.spec.get_or_insert_default().renew_time = Some(MicroTime((self.campaign.wall)()));
         *lease = self.call(self.server.replace(&renewed)).await?;
+        self.hear(Instant::now());
         self.hold(lease, began);
         Ok(())
+    }
+
+    /// Takes note of an answer, and of a silence that it ends.
+    fn hear(&mut self, now: Instant) {
+        let was_away = match self.answered {
+            Answered::Unasked => false,
+            Answered::Never => true,
+            Answered::At(last) => now - last > AWAY,
+        };
+        if was_away {
+            self.returned.send_replace(Some(now));
+        }
+        self.answered = Answered::At(now);
     }
 
     /// Gives the lease back, so that the next one need not wait.

@@ -220,6 +220,49 @@ async fn who_resigns_stands_again_for_a_term_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_was_away_is_known_to_have_returned() {
+    let silent = Fault { lost: true, ..Fault::default() };
+    let store = Store::default();
+    let a = Running::start(&store, "a", wall);
+    let b = Running::start(&store, "b", wall);
+    sleep(60 * SECOND).await;
+    let (holder, other) = if a.holds() { (a, b) } else { (b, a) };
+    let first = holder.wins().await;
+    let befall = |fault| [&holder, &other].iter().for_each(|it| it.line.always(fault));
+
+    // Long enough to lose the lease, too short for anybody's agents to notice.
+    befall(silent);
+    sleep(8 * SECOND).await;
+    befall(Fault::default());
+    sleep(30 * SECOND).await;
+    assert!(!holder.leadership.is_current(&first));
+    assert_eq!([&holder, &other].map(|it| it.leadership.returned()), [None, None]);
+
+    befall(silent);
+    sleep(20 * SECOND).await;
+    let began = Instant::now();
+    befall(Fault::default());
+    sleep(30 * SECOND).await;
+    for it in [&holder, &other] {
+        let returned = it.leadership.returned().expect("it was away, whoever held the lease");
+        assert!(returned >= began && returned.elapsed() > 20 * SECOND, "{returned:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_starts_during_an_outage_knows_of_it_by_its_first_try() {
+    let store = Store::default();
+    let a = Running::start(&store, "a", wall);
+    a.line.then([Fault { lost: true, ..Fault::default() }]);
+    a.wins().await;
+    assert!(a.leadership.returned().is_some());
+
+    let b = Running::start(&store, "b", wall);
+    sleep(10 * SECOND).await;
+    assert_eq!(b.leadership.returned(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_free_lease_goes_to_the_one_without_handicap() {
     let store = Store::default();
     let a = Running::start(&store, "a", wall);
