@@ -98,8 +98,10 @@ impl Decider {
     }
 
     /// Goes on where another decider stopped.
-    pub fn resume(&mut self, location: Location, memory: Memory) {
-        self.standings.insert(location, Standing::resume(memory, self.epoch));
+    pub fn resume(&mut self, location: Location, memory: Memory, now: Moment) {
+        let mut standing = Standing::resume(memory, self.epoch);
+        standing.trust = standing.trust.taken_up(now, &self.policy);
+        self.standings.insert(location, standing);
     }
 
     /// Returns what has to survive this process, for one location. It changes only when something

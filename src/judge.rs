@@ -95,7 +95,7 @@ impl Judge {
             Input::Report(report) => self.gathered.hear(*report, now),
             Input::OldReport(report) => self.gathered.find(*report, now),
             Input::Intent(location, intent) => self.heed(location, *intent),
-            Input::Memory(location, memory) => self.decider.resume(location, *memory),
+            Input::Memory(location, memory) => self.decider.resume(location, *memory, now),
             Input::LeaderSince(location, leader, since) => {
                 self.gathered.refresh(now);
                 self.gathered.remember_leader(&location, &leader, since);

@@ -158,7 +158,7 @@ fn each_guard_rail_holds() {
         ("one ready",   |b| b.evidence.leaders.get_mut(&"a".into()).expect("a").ready = ["a1".into()].into(), |r| *r == Rail::OneReady),
         ("budget",      |b| {
             let automatic = vec![crate::evidence::UnixTime(1_799_999_000_000); 3];
-            b.decider.resume("a".into(), Memory { automatic, ..Memory::default() });
+            b.decider.resume("a".into(), Memory { automatic, ..Memory::default() }, Moment::START);
         },                                                                      |r| *r == Rail::Budget(3)),
     ];
 
@@ -346,7 +346,7 @@ fn a_successor_goes_on_with_the_move_in_hand() {
     let memory = serde_json::from_str(&stored).expect("from JSON");
 
     let mut next = Bench::new();
-    next.decider.resume("a".into(), memory);
+    next.decider.resume("a".into(), memory, Moment::START);
     assert_eq!(wish(&next.at(4), "a"), wish(&plan, "a"));
     next.obey(&plan, 5);
     next.burst("a", 6, 0);
@@ -375,13 +375,34 @@ fn a_successor_takes_over_a_move_that_only_its_record_tells_of() {
     assert_eq!(again, memory, "it counts once");
 
     bench.decider = Decider::new(Policy::default(), bench::EPOCH);
-    bench.decider.resume("a".into(), memory);
+    bench.decider.resume("a".into(), memory, Moment::START);
     bench.obey(&plan, 3);
     bench.findings.clear();
     bench.burst("a", 4, 0);
     let _ = bench.at(5);
     let memory = bench.decider.memory(&"a".into());
     assert_eq!(memory.moves.last().map(|last| last.end), Some(End::Proven));
+}
+
+#[test]
+fn a_proof_that_is_taken_up_is_judged_by_what_is_shown_from_then_on() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let plan = decided(&mut bench);
+    let memory = bench.decider.memory(&"a".into());
+
+    // Its time ran out while nobody judged, by another clock in both directions.
+    for (begins, written) in [(500, 6), (500, 900)] {
+        let mut next = Bench::new();
+        next.decider.resume("a".into(), memory.clone(), Moment::at(Duration::from_secs(begins)));
+        next.obey(&plan, written);
+        next.findings.clear();
+        assert_eq!(wish(&next.at(begins), "a"), wish(&plan, "a"), "not judged unasked");
+        next.burst("a", begins + 2, 0);
+        let _ = next.at(begins + 3);
+        let end = next.decider.memory(&"a".into()).moves.last().map(|last| last.end);
+        assert_eq!(end, Some(End::Proven));
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use std::time::Duration;
 
+use super::policy::Policy;
 use crate::evidence::Moment;
 
 /// How far a location's leader is trusted. `T` is a time: a [`Moment`] here, wall time where it is
@@ -178,6 +179,27 @@ impl Trust {
         match self {
             Self::Proving { until, .. } => now < until,
             Self::Trusted | Self::Doubted { .. } | Self::Resting { .. } => false,
+        }
+    }
+
+    /// Returns the same state as another process takes it up: whose clock may tell another time, and
+    /// which has to ask what a new leader can show before it judges it.
+    #[must_use]
+    pub fn taken_up(self, now: Moment, policy: &Policy) -> Self {
+        let within = |moment: Moment, longest| moment.clamp(now + policy.inquest, now + longest);
+        match self {
+            Self::Trusted => self,
+            Self::Doubted { since, dark } => {
+                Self::Doubted { since: since.min(now), dark: dark.map(|dark| dark.min(now)) }
+            }
+            Self::Proving { attempt, until, limit } => Self::Proving {
+                attempt,
+                until: within(until, policy.inquest + policy.write + policy.proof),
+                limit: within(limit, policy.inquest + policy.write + policy.longest_proof),
+            },
+            Self::Resting { until } => {
+                Self::Resting { until: until.min(now + policy.longest_rest) }
+            }
         }
     }
 

@@ -125,9 +125,12 @@ impl Standing {
             && self.written.is_none()
             && let Trust::Proving { attempt, .. } = self.trust
         {
-            self.written = Some(*at);
-            let until = *at + view.policy.proof;
-            let limit = *at + view.policy.longest_proof;
+            // Who learns of it late, or by a clock that was set since, counts from now on.
+            let now = view.now();
+            let at = if *at > now || now.since(*at) > view.policy.inquest { now } else { *at };
+            self.written = Some(at);
+            let until = at + view.policy.proof;
+            let limit = at + view.policy.longest_proof;
             self.trust = Trust::Proving { attempt, until, limit };
             self.inquire(view.now());
         }

@@ -67,7 +67,8 @@ fn moving(incident: &str) -> Input {
 fn what_became_of_a_move_is_not_held_against_the_next_one_to_the_same_node() {
     let mut judge = judge();
     let cloud = Location::from("cloud");
-    let wish = |judge: &mut Judge, second| judge.round(at(second)).plan.locations[&cloud].wish.clone();
+    let wish =
+        |judge: &mut Judge, second| judge.round(at(second)).plan.locations[&cloud].wish.clone();
 
     judge.take(moving("first"), at(1));
     let refused = Progress::Refused { to: "b".into(), why: "a conflict".to_owned() };

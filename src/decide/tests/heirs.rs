@@ -21,7 +21,7 @@ fn each_check_keeps_an_heir_out() {
         (|b| b.reporter("a2").local = vec![LocalFinding { cause: LocalCause::ConntrackFull, detail: String::new() }], Check::LocallyClean),
         (|b| b.reporter("a2").abstains = Some(Abstention::RoundLate),           Check::LocallyClean),
         (|b| b.convict("a2"),                                                   Check::NotAccused),
-        (|b| b.decider.resume("a".into(), Memory { quarantine: ["a2".into()].into(), automatic: vec![UNIX], ..Memory::default() }), Check::NotQuarantined),
+        (|b| b.decider.resume("a".into(), Memory { quarantine: ["a2".into()].into(), automatic: vec![UNIX], ..Memory::default() }, Moment::START), Check::NotQuarantined),
     ];
 
     for (bend, check) in table {
@@ -80,6 +80,10 @@ fn heirs_rank_by_rule_then_domain_then_record_then_name() {
         at: UNIX,
         end: End::Unproven,
     };
-    record.decider.resume("a".into(), Memory { moves: vec![failed], ..Memory::default() });
+    record.decider.resume(
+        "a".into(),
+        Memory { moves: vec![failed], ..Memory::default() },
+        Moment::START,
+    );
     assert_eq!(first(&mut record), "a3", "did not fail before");
 }

@@ -157,7 +157,7 @@ fn an_acknowledgement_of_what_is_no_incident_is_complained_of() {
     ];
     for (memory, acknowledged, said) in table {
         let mut bench = Bench::new();
-        bench.decider.resume("a".into(), memory.clone());
+        bench.decider.resume("a".into(), memory.clone(), Moment::START);
         bench.intent("a").acknowledged = acknowledged.map(str::to_owned);
         let complaints = of(&bench.at(1), "a").complaints.clone();
         assert_eq!(complaints.join(""), said, "{acknowledged:?}");

@@ -77,7 +77,8 @@ fn apply(bench: &mut Bench, event: Event, plan: &Plan, second: u64) {
         Event::Successor => {
             let memory = bench.decider.memory(&"a".into());
             bench.decider = Decider::new(Policy::default(), EPOCH);
-            bench.decider.resume("a".into(), memory);
+            let now = Moment::at(Duration::from_secs(second));
+            bench.decider.resume("a".into(), memory, now);
         }
     }
 }

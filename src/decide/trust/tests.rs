@@ -28,6 +28,27 @@ const fn doubted(since: u64, dark: u64) -> Trust {
 }
 
 #[test]
+fn who_takes_a_state_up_neither_judges_a_proof_unasked_nor_trusts_another_clock() {
+    let policy = Policy::default();
+    let last = |until, limit| Proving { attempt: First, until: at(until), limit: at(limit) };
+    let after = at(1000);
+    let table = [
+        (Trusted, Trusted),
+        (doubted(900, 950), doubted(900, 950)),
+        (doubted(1900, 1950), doubted(1000, 1000)),
+        (last(1010, 1030), last(1010, 1030)),
+        // It ran out meanwhile: there is time to ask once more.
+        (last(800, 820), last(1005, 1005)),
+        (last(4000, 4020), last(1045, 1065)),
+        (Resting { until: at(900) }, Resting { until: at(900) }),
+        (Resting { until: at(99_000) }, Resting { until: after + policy.longest_rest }),
+    ];
+    for (before, taken_up) in table {
+        assert_eq!(before.taken_up(after, &policy), taken_up, "{before:?}");
+    }
+}
+
+#[test]
 fn every_pair_of_state_and_word_has_one_answer() {
     use Action::{Alert, Inquire, Promote, Revert};
     let suspected = Doubted { since: at(0), dark: None };
