@@ -213,6 +213,11 @@ impl ArbiterMetrics {
             }
             self.change(location, before.locations.get(location), plan);
         }
+        for location in before.locations.keys() {
+            if !after.locations.contains_key(location) {
+                self.forget(location);
+            }
+        }
     }
 
     /// Notes what became of a move.
@@ -233,6 +238,18 @@ impl ArbiterMetrics {
         }
         let fit = plan.heirs.iter().filter(|heir| heir.is_fit()).count();
         self.heirs.get_or_create(&label(location)).set(i64::try_from(fit).unwrap_or(i64::MAX));
+    }
+
+    /// Takes away the state of a location that is gone. What was counted there stays.
+    fn forget(&self, location: &Location) {
+        for health in HEALTHS {
+            let labels = HealthLabels { location: location.0.clone(), health: name(health) };
+            self.health.remove(&labels);
+        }
+        for by in ["now", "best"] {
+            self.served.remove(&ServedLabels { location: location.0.clone(), by });
+        }
+        self.heirs.remove(&label(location));
     }
 
     fn change(&self, location: &Location, was: Option<&LocationPlan>, plan: &LocationPlan) {
@@ -352,6 +369,23 @@ mod tests {
     use super::*;
     use crate::decide::{Mode, Readded};
     use crate::evidence::{Granularity, Moment};
+
+    #[test]
+    fn a_location_that_is_gone_leaves_no_state() {
+        let metrics = crate::metrics::Metrics::default();
+        let arbiter = metrics.register(ArbiterMetrics::register);
+        let gone = (Location::from("gone"), LocationPlan::default());
+        let stays = (Location::from("stays"), LocationPlan::default());
+        let both = Plan { locations: [gone, stays.clone()].into() };
+        let one = Plan { locations: [stays].into() };
+        arbiter.round(Duration::ZERO, &Plan::default(), &both, &[]);
+        arbiter.round(Duration::ZERO, &both, &one, &[]);
+
+        let text = metrics.text();
+        let states = text.lines().filter(|line| line.starts_with("tanist_location_"));
+        let (gone, stay): (Vec<_>, Vec<_>) = states.partition(|line| line.contains("\"gone\""));
+        assert_eq!((gone, stay.len()), (vec![], 7));
+    }
 
     #[test]
     fn every_rail_is_among_those_documented() {
