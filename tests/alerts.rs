@@ -117,3 +117,22 @@ fn alerts_name_metrics_that_exist() {
         }
     }
 }
+
+/// A series that nobody exports fires no alert, whatever a test of the alert says.
+#[test]
+fn alerts_are_tested_with_labels_that_exist() {
+    let documented = read("docs/metrics.md");
+    let tests = read("tests/alerts/alerts.yaml");
+    let series = tests.lines().filter_map(|line| line.split_once("series: '")?.1.split_once('{'));
+    for (metric, labels) in series.filter(|(metric, _)| metric.starts_with("tanist_")) {
+        let name = metric.strip_suffix("_bucket").unwrap_or(metric);
+        let row = documented.lines().find(|line| line.contains(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("{metric} is not documented"));
+        for label in labels.split(['{', '}', '\'', ',']).filter_map(|it| it.split_once('=')) {
+            let (key, value) = (label.0, label.1.trim_matches('"'));
+            let Some((_, values)) = row.split_once(&format!("`{key}`: ")) else { continue };
+            let values = values.split(';').next().unwrap_or_default();
+            assert!(values.contains(&format!("`{value}`")), "{metric} has no {key}={value:?}");
+        }
+    }
+}

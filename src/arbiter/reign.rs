@@ -176,6 +176,7 @@ impl<'a> Reign<'a> {
         self.record(|journal| journal.round(now, &judgement.plan));
         let took = self.clock.now().since(now);
         self.metrics.round(took, &self.last, &judgement.plan, &judgement.findings);
+        self.metrics.abstaining(&judgement.evidence.reporters);
         let past = |location: &Location| self.judge.memory(location).moves;
         transitions::tell(&self.last, &judgement, past, &self.events);
         self.time(&judgement);

@@ -1,5 +1,6 @@
 //! What the arbiter counts. Locations are labels: there are as many as an operator made.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,7 +12,9 @@ use prometheus_client::registry::Registry;
 
 use crate::decide::{Cause, Health, LocationPlan, Plan, Progress, Rail, Wish};
 use crate::diagnose::{Class, Finding};
-use crate::evidence::Location;
+use crate::evidence::{Abstention, Location, NodeName, Reporter};
+
+use super::observe::reason;
 
 /// From a small mesh's round to one that would delay a verdict.
 const ROUNDS: [f64; 8] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.2];
@@ -60,6 +63,7 @@ pub struct ArbiterMetrics {
     served: Family<ServedLabels, Gauge>,
     heirs: Family<LocationLabel, Gauge>,
     findings: Family<ClassLabel, Gauge>,
+    abstaining: Family<ReasonLabel, Gauge>,
     convictions: Family<LocationLabel, Counter>,
     moves: Family<CauseLabels, Counter>,
     refused: Family<LocationLabel, Counter>,
@@ -95,6 +99,11 @@ struct ClassLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabels {
     location: String,
     cause: &'static str,
@@ -116,6 +125,7 @@ impl ArbiterMetrics {
             served: Family::default(),
             heirs: Family::default(),
             findings: Family::default(),
+            abstaining: Family::default(),
             convictions: Family::default(),
             moves: Family::default(),
             refused: Family::default(),
@@ -137,6 +147,8 @@ impl ArbiterMetrics {
         );
         all.register("location_heirs", "Members fit to lead next", new.heirs.clone());
         all.register("findings", "Faults seen at present, by class", new.findings.clone());
+        let help = "Nodes whose word does not count, as the arbiter sees it, by reason";
+        all.register("abstaining_nodes", help, new.abstaining.clone());
         all.register("convictions", "Times a leader was convicted", new.convictions.clone());
         all.register("moves", "Moves wished for, by cause", new.moves.clone());
         all.register("moves_refused", "Moves given up before they were whole", new.refused.clone());
@@ -166,6 +178,7 @@ impl ArbiterMetrics {
         for class in CLASSES {
             self.findings.get_or_create(&ClassLabel { class: class.as_str() }).set(0);
         }
+        self.abstaining(&BTreeMap::new());
         for part in Part::ALL {
             drop(self.move_parts.get_or_create(&PartLabel { part: part.as_str() }));
         }
@@ -196,6 +209,7 @@ impl ArbiterMetrics {
             self.served.clear();
             self.heirs.clear();
             self.findings.clear();
+            self.abstaining.clear();
         }
     }
 
@@ -217,6 +231,15 @@ impl ArbiterMetrics {
             if !after.locations.contains_key(location) {
                 self.forget(location);
             }
+        }
+    }
+
+    /// Shows whose word does not count.
+    pub fn abstaining(&self, reporters: &BTreeMap<NodeName, Reporter>) {
+        for each in ABSTENTIONS {
+            let abstain = reporters.values().filter(|node| node.abstains == Some(each)).count();
+            let label = ReasonLabel { reason: reason(each) };
+            self.abstaining.get_or_create(&label).set(i64::try_from(abstain).unwrap_or(i64::MAX));
         }
     }
 
@@ -281,6 +304,14 @@ pub enum Leading {
     /// It does not.
     No,
 }
+
+const ABSTENTIONS: [Abstention; 5] = [
+    Abstention::JustStarted,
+    Abstention::RoundLate,
+    Abstention::KiloJustStarted,
+    Abstention::ClockOff,
+    Abstention::NoPlan,
+];
 
 const HEALTHS: [Health; 4] = [Health::Forwards, Health::Unclear, Health::Impaired, Health::Dark];
 
@@ -369,6 +400,29 @@ mod tests {
     use super::*;
     use crate::decide::{Mode, Readded};
     use crate::evidence::{Granularity, Moment};
+
+    #[test]
+    fn a_clock_that_is_off_is_counted_where_it_is_seen() {
+        let metrics = crate::metrics::Metrics::default();
+        let arbiter = metrics.register(ArbiterMetrics::register);
+        let reporter = |abstains| Reporter {
+            received: Moment::START,
+            inquest: 0,
+            abstains,
+            local: Vec::new(),
+            kilo_nodes: None,
+            kilo_up: None,
+            leader_seen: None,
+        };
+        let reporters =
+            [("a", Some(Abstention::ClockOff)), ("b", None), ("c", Some(Abstention::ClockOff))];
+        let reporters = reporters.map(|(name, abstains)| (name.into(), reporter(abstains)));
+        arbiter.abstaining(&reporters.into());
+        let text = metrics.text();
+        for line in ["clock-off\"} 2", "no-plan\"} 0"] {
+            assert!(text.contains(&format!("tanist_abstaining_nodes{{reason=\"{line}")), "{text}");
+        }
+    }
 
     #[test]
     fn a_location_that_is_gone_leaves_no_state() {

@@ -111,7 +111,7 @@ impl ObserveMetrics {
         registry.register("paths", "Paths by condition", self.paths.clone());
         registry.register(
             "abstaining",
-            "1 while this node's word does not count, by reason",
+            "1 while this node finds that its own word does not count, by reason",
             self.abstaining.clone(),
         );
         registry.register(
@@ -193,13 +193,7 @@ impl ObserveMetrics {
 
     /// Shows whether this node's word counts.
     pub fn abstaining(&self, now: Option<Abstention>) {
-        for each in [
-            Abstention::JustStarted,
-            Abstention::RoundLate,
-            Abstention::KiloJustStarted,
-            Abstention::ClockOff,
-            Abstention::NoPlan,
-        ] {
+        for each in ABSTENTIONS {
             let label = ReasonLabel { reason: reason(each) };
             self.abstaining.get_or_create(&label).set(i64::from(now == Some(each)));
         }
@@ -255,6 +249,14 @@ impl ObserveMetrics {
     }
 }
 
+/// Why a node may find that its own word does not count. Whether its clock is off others see.
+const ABSTENTIONS: [Abstention; 4] = [
+    Abstention::JustStarted,
+    Abstention::RoundLate,
+    Abstention::KiloJustStarted,
+    Abstention::NoPlan,
+];
+
 const RESULTS: [&str; 4] = ["answered", "lost", "late", "unsent"];
 
 const PURPOSES: [&str; 3] = ["steady", "burst", "nudge"];
@@ -295,7 +297,8 @@ const fn cause(cause: LocalCause) -> &'static str {
     }
 }
 
-const fn reason(reason: Abstention) -> &'static str {
+/// Returns an abstention as labels carry it.
+pub(super) const fn reason(reason: Abstention) -> &'static str {
     match reason {
         Abstention::JustStarted => "just-started",
         Abstention::RoundLate => "round-late",

@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn every_metric_has_a_help_and_a_type() {
         let metrics = metrics(&Metrics::specimen().classic_text());
-        assert_eq!(metrics.len(), 22);
+        assert_eq!(metrics.len(), 23);
         for (name, metric) in metrics {
             assert!(!metric.help.is_empty() && !metric.kind.is_empty(), "{name}: {metric:?}");
         }
