@@ -72,6 +72,8 @@ pub(super) struct Engine<H: Hands> {
     pen: Pen,
     pulse: Pulse,
     abstains: Option<Abstention>,
+    /// Whether the responder has its port.
+    listens: bool,
     sequence: u64,
     names: BTreeMap<ProberId, NodeName>,
     tasks: JoinSet<Done<H::Overdue>>,
@@ -95,6 +97,8 @@ impl<H: Hands> Engine<H> {
         inputs: Inputs,
         (admin, metrics): (Admin, ObserveMetrics),
     ) -> Self {
+        let abstains = Some(Abstention::NoPlan);
+        metrics.abstaining(abstains);
         Self {
             identity,
             hands: Arc::new(hands),
@@ -104,7 +108,8 @@ impl<H: Hands> Engine<H> {
             schedule,
             pen: Pen::default(),
             pulse: Pulse::start(),
-            abstains: Some(Abstention::NoPlan),
+            abstains,
+            listens: false,
             sequence: 0,
             names: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -153,6 +158,7 @@ impl<H: Hands> Engine<H> {
     fn turn(&mut self) {
         let now = self.now();
         self.admin.beat("sidecar");
+        self.see_responder(now);
         for shot in self.schedule.poll(now) {
             let (hands, source) = (Arc::clone(&self.hands), self.source(shot.path.address));
             self.tasks.spawn(async move {
@@ -249,9 +255,31 @@ impl<H: Hands> Engine<H> {
 
     fn see(&mut self) {
         self.sight = self.inputs.sight.borrow_and_update().clone();
-        self.metrics.findings(&self.sight.findings);
+        self.metrics.findings(&self.findings());
         let now = self.now();
         self.pen.ask(Urgency::Soon, now);
+    }
+
+    /// Shows what the responder counts, and whether it has its port.
+    fn see_responder(&mut self, now: Moment) {
+        let counts = self.hands.counts();
+        if let Some(counts) = &counts {
+            self.metrics.responder(counts);
+        }
+        if self.listens != counts.is_some() {
+            self.listens = counts.is_some();
+            self.metrics.findings(&self.findings());
+            self.pen.ask(Urgency::Soon, now);
+        }
+    }
+
+    /// Returns what is wrong on this node.
+    fn findings(&self) -> Vec<LocalFinding> {
+        let unbound = (!self.listens).then(|| LocalFinding {
+            cause: LocalCause::ResponderUnbound,
+            detail: "the responder could not bind its port".to_owned(),
+        });
+        self.sight.findings.iter().cloned().chain(unbound).collect()
     }
 
     fn hear(&mut self, event: Event, now: Moment) {
@@ -330,11 +358,7 @@ impl<H: Hands> Engine<H> {
         self.sequence += 1;
         self.pen.begin(now);
 
-        let heard = self.hands.heard();
-        let unbound = heard.is_none().then(|| LocalFinding {
-            cause: LocalCause::ResponderUnbound,
-            detail: "the responder could not bind its port".to_owned(),
-        });
+        let heard = self.hands.heard().unwrap_or_default();
         let sight = &self.sight;
         let mut report = Report {
             node: self.identity.node.clone(),
@@ -350,8 +374,8 @@ impl<H: Hands> Engine<H> {
             leader_seen: sight.leader_seen.clone(),
             paths: self.schedule.report_paths(now),
             hairpins: self.schedule.report_hairpins(now),
-            heard: self.name(heard.unwrap_or_default()),
-            local: sight.findings.iter().cloned().chain(unbound).collect(),
+            heard: self.name(heard),
+            local: self.findings(),
             host: sight.host.settings.clone(),
             kilo_started: sight.agent.started,
             kilo_nodes: sight.agent.nodes,

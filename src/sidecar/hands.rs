@@ -10,7 +10,7 @@ use super::writer::Writer;
 use crate::admin::Pending;
 use crate::evidence::{Flow, Hairpin, Heard, NodeName, Report};
 use crate::metrics::ObserveMetrics;
-use crate::observe::echo::{HeardCount, Limits, Responder};
+use crate::observe::echo::{Counts, HeardCount, Limits, Responder};
 use crate::observe::hairpin::Hairpins;
 use crate::observe::keys::Keyring;
 use crate::observe::probe::{Aim, Overdue, ProbeResult, Prober};
@@ -54,6 +54,9 @@ pub(super) trait Hands: Send + Sync + 'static {
 
     /// Writes the report; tells whether it is written.
     fn tell(&self, report: Report) -> impl Future<Output = bool> + Send;
+
+    /// Returns what the responder has counted; none while it has no port.
+    fn counts(&self) -> Option<Counts>;
 
     /// Returns who was heard lately; none while nobody could be.
     fn heard(&self) -> Option<Vec<HeardCount>>;
@@ -167,11 +170,14 @@ impl Hands for RealHands {
         false
     }
 
+    fn counts(&self) -> Option<Counts> {
+        let responder = self.responder.lock().unwrap_or_else(PoisonError::into_inner);
+        responder.as_ref().map(Responder::counts)
+    }
+
     fn heard(&self) -> Option<Vec<HeardCount>> {
         let responder = self.responder.lock().unwrap_or_else(PoisonError::into_inner);
-        let responder = responder.as_ref()?;
-        self.metrics.responder(&responder.counts());
-        Some(responder.heard(Heard::SPAN))
+        responder.as_ref().map(|responder| responder.heard(Heard::SPAN))
     }
 
     fn keep(&self, addresses: &[IpAddr]) {

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::evidence::{RemoteTargets, Target};
-use crate::observe::echo::HeardCount;
+use crate::metrics::Metrics;
+use crate::observe::echo::{Counts, HeardCount};
 use crate::observe::schedule::{HairpinShot, Purpose, Rates};
 
 const RTT: Duration = Duration::from_millis(2);
@@ -15,6 +16,8 @@ struct World {
     dark: Mutex<bool>,
     round_trip: Mutex<Duration>,
     api_down: Mutex<bool>,
+    /// What the responder counts; none while somebody else has its port.
+    counts: Mutex<Option<Counts>>,
     shots: Mutex<Vec<(Duration, Shot)>>,
     reports: Mutex<Vec<(Duration, Report)>>,
 }
@@ -65,8 +68,12 @@ impl Hands for FakeHands {
         true
     }
 
+    fn counts(&self) -> Option<Counts> {
+        *self.world.counts.lock().unwrap()
+    }
+
     fn heard(&self) -> Option<Vec<HeardCount>> {
-        Some(Vec::new())
+        self.counts().map(|_| Vec::new())
     }
 
     fn keep(&self, _addresses: &[IpAddr]) {}
@@ -101,16 +108,19 @@ struct Rig {
     world: Arc<World>,
     plan: watch::Sender<Plan>,
     _sight: watch::Sender<Sight>,
+    metrics: Metrics,
     cancel: CancellationToken,
     engine: tokio::task::JoinHandle<()>,
 }
 
 fn rig(first: Plan) -> Rig {
-    let world = Arc::new(World { round_trip: Mutex::new(RTT), ..World::default() });
+    let (round_trip, counts) = (Mutex::new(RTT), Mutex::new(Some(Counts::default())));
+    let world = Arc::new(World { round_trip, counts, ..World::default() });
     let (plan_told, plan) = watch::channel(first);
     let (sight_seen, sight) = watch::channel(Sight::default());
     let admin = Admin::default();
-    let metrics = admin.metrics.register(ObserveMetrics::register);
+    let (shown, metrics) =
+        (admin.metrics.clone(), admin.metrics.register(ObserveMetrics::register));
     let identity = Identity {
         node: "near-2".into(),
         incarnation: 7,
@@ -123,10 +133,17 @@ fn rig(first: Plan) -> Rig {
     let engine = Engine::new(identity, (schedule, hands), inputs, (admin, metrics));
     let cancel = CancellationToken::new();
     let engine = tokio::spawn(engine.run(cancel.clone()));
-    Rig { world, plan: plan_told, _sight: sight_seen, cancel, engine }
+    Rig { world, plan: plan_told, _sight: sight_seen, metrics: shown, cancel, engine }
 }
 
 impl Rig {
+    /// Returns the value of a series.
+    fn metric(&self, series: &str) -> Option<String> {
+        let text = self.metrics.text();
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(series));
+        values.next().map(|value| value.trim().to_owned())
+    }
+
     fn reports(&self) -> Vec<(Duration, Report)> {
         self.world.reports.lock().unwrap().clone()
     }
@@ -148,6 +165,41 @@ async fn without_a_plan_it_says_so_once_and_probes_nothing() {
     assert!(reports.len() <= 2, "{}", reports.len());
     assert_eq!(reports[0].1.abstains, Some(Abstention::NoPlan));
     assert_eq!(rig.shots(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_plan_it_shows_that_its_word_does_not_count() {
+    let rig = rig(Plan::default());
+    Rig::pass(60).await;
+    let no_plan = rig.metric("tanist_sidecar_abstaining{reason=\"no-plan\"}");
+    assert_eq!(no_plan.as_deref(), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_somebody_else_has_is_shown_and_told_and_so_is_its_return() {
+    let rig = rig(plan());
+    let unbound =
+        |rig: &Rig| rig.metric("tanist_sidecar_local_findings{cause=\"responder-unbound\"}");
+    *rig.world.counts.lock().unwrap() = None;
+    Rig::pass(30).await;
+    assert_eq!(unbound(&rig).as_deref(), Some("1"));
+    assert_eq!(rig.reports().last().unwrap().1.local[0].cause, LocalCause::ResponderUnbound);
+
+    *rig.world.counts.lock().unwrap() = Some(Counts::default());
+    Rig::pass(8).await;
+    assert_eq!(unbound(&rig).as_deref(), Some("0"));
+    assert_eq!(rig.reports().last().unwrap().1.local, vec![]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_responder_counts_is_shown_without_a_report() {
+    let rig = rig(Plan::default());
+    Rig::pass(60).await;
+    *rig.world.counts.lock().unwrap() = Some(Counts { forged: 30, ..Counts::default() });
+    Rig::pass(10).await;
+    assert_eq!(rig.reports().len(), 0);
+    let forged = rig.metric("tanist_sidecar_requests_total{result=\"forged\"}");
+    assert_eq!(forged.as_deref(), Some("30"));
 }
 
 #[tokio::test(start_paused = true)]
