@@ -1,6 +1,7 @@
 //! What the engine does to the world: opens flows, tests heirs, writes its report.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub(super) struct RealHands {
     ports: Ports,
     responder: Arc<Mutex<Option<Responder>>>,
     pen: tokio::sync::Mutex<Writer>,
+    /// Whether the last report could not be written.
+    unwritten: AtomicBool,
     metrics: ObserveMetrics,
 }
 
@@ -95,7 +98,14 @@ impl RealHands {
         let responder = Arc::default();
         tokio::spawn(listen((ports.echo, listening), keys, Arc::downgrade(&responder)));
         let pen = Writer::new(client, node);
-        Self { prober, ports, responder, pen: pen.into(), metrics }
+        Self {
+            prober,
+            ports,
+            responder,
+            pen: pen.into(),
+            unwritten: AtomicBool::new(false),
+            metrics,
+        }
     }
 
     /// Returns the number of this start of the process.
@@ -160,12 +170,20 @@ impl Hands for RealHands {
         let failed = match tokio::time::timeout(WRITE, pen.write(report)).await {
             Ok(Ok(())) => {
                 self.metrics.reported(bytes);
+                if self.unwritten.swap(false, Ordering::Relaxed) {
+                    tracing::info!("Reports are written again");
+                }
                 return true;
             }
             Ok(Err(error)) => Chain(&error).to_string(),
             Err(_) => format!("no answer within {WRITE:?}"),
         };
-        tracing::debug!(error = failed, "Report not written");
+        // The first of a row says why; the others would only fill the log.
+        if self.unwritten.swap(true, Ordering::Relaxed) {
+            tracing::debug!(error = failed, "Report not written");
+        } else {
+            tracing::warn!(error = failed, "Report not written; trying again");
+        }
         self.metrics.unreported();
         false
     }
