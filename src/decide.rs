@@ -32,6 +32,7 @@ mod readded;
 mod told;
 pub mod trust;
 mod turn;
+mod unresolved;
 mod vetting;
 mod word;
 

@@ -138,6 +138,7 @@ const fn reason_of(rail: &Rail) -> &'static str {
         Rail::Paused(_) => "Paused",
         Rail::Granularity(_) => "Granularity",
         Rail::OneReady => "OneReadyNode",
+        Rail::Unresolved(_) => "UnresolvedEndpoint",
         Rail::ApiReturn => "ApiReturn",
         Rail::Storm => "Storm",
         Rail::Pinned => "Pinned",

@@ -11,7 +11,8 @@ use super::ledger;
 use super::readded::{Readded, readded};
 use super::trust::Trust;
 use super::turn::{Standing, View, choose, needed_gain};
-use crate::evidence::{Granularity, Location, Moment};
+use super::unresolved::unresolved;
+use crate::evidence::{Granularity, Location, Moment, NodeName};
 
 /// What holds a move that the evidence would justify. The first that holds, in this order, is told.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub enum Rail {
     Granularity(Granularity),
     /// Nobody else could lead.
     OneReady,
+    /// Who leads hangs on the DNS name in this node's endpoint, and the agents do not agree on it.
+    Unresolved(NodeName),
     /// The API server has just come back, or does not answer: agents may believe themselves alone.
     ApiReturn,
     /// More than half of the leaders would be convicted at once: it is us, or the underlay.
@@ -71,6 +74,7 @@ impl Rail {
             Self::Paused(_)
             | Self::Granularity(_)
             | Self::OneReady
+            | Self::Unresolved(_)
             | Self::ApiReturn
             | Self::Storm
             | Self::Pinned
@@ -100,6 +104,7 @@ pub(super) fn holding(
         intent.pause.clone().map(Rail::Paused),
         (granularity != Granularity::Location).then_some(Rail::Granularity(granularity)),
         (view.leadership.ready.len() < 2).then_some(Rail::OneReady),
+        unresolved(view).map(Rail::Unresolved),
         view.mesh.api_returns.then_some(Rail::ApiReturn),
         view.mesh.storm.then_some(Rail::Storm),
         (intent.pins == [leader.clone()]).then_some(Rail::Pinned),
@@ -142,6 +147,9 @@ impl fmt::Display for Rail {
                 write!(f, "no leader can be moved in {granularity:?} granularity")
             }
             Self::OneReady => write!(f, "only one node is Ready"),
+            Self::Unresolved(node) => {
+                write!(f, "whether {node} leads hangs on the DNS name in its endpoint")
+            }
             Self::ApiReturn => write!(f, "the API server is away or has just come back"),
             Self::Storm => write!(f, "more than half of the leaders would be convicted at once"),
             Self::Pinned => write!(f, "the leader is pinned"),

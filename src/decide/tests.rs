@@ -138,12 +138,39 @@ fn a_move_that_proves_nothing_is_followed_by_the_next_heir_then_undone_then_left
     assert!(of(&plan, "a").complaints.iter().any(|said| said.contains("no heir proved itself")));
 }
 
+/// Location a: a2 leads if its name stands for a public address, else a1.
+fn name_may_decide(bench: &mut Bench) {
+    for (node, endpoint) in [("a1", "10.0.0.1:1"), ("a2", "edge.example:1"), ("a3", "10.0.0.3:1")] {
+        bench.node(node).endpoint = crate::evidence::kilo::parse_endpoint(endpoint);
+    }
+}
+
+#[test]
+fn what_the_agents_follow_tells_who_leads_where_a_name_may_decide() {
+    let table: [(&[(&str, &str)], bool); 4] = [
+        (&[], true),
+        (&[("a1", "a1"), ("a2", "a1"), ("a3", "a1")], false),
+        (&[("a2", "a1")], false),
+        (&[("a1", "a2"), ("a2", "a2"), ("a3", "a1")], true),
+    ];
+    for (told, unknown) in table {
+        let mut bench = Bench::new();
+        name_may_decide(&mut bench);
+        for (node, leader) in told {
+            bench.reporter(node).leader_seen = Some((*leader).into());
+        }
+        let complaints = of(&bench.at(1), "a").complaints.clone();
+        let said = "a2 if the DNS name in its endpoint stands for a public address, else a1";
+        assert_eq!(complaints.iter().any(|it| it.contains(said)), unknown, "{told:?}");
+    }
+}
+
 #[test]
 fn each_guard_rail_holds() {
     type Bend = fn(&mut Bench);
     type Held = fn(&Rail) -> bool;
     #[rustfmt::skip]
-    let table: [(&str, Bend, Held); 13] = [
+    let table: [(&str, Bend, Held); 14] = [
         ("paused",      |b| b.intent("a").pause = Some("work".into()),          |r| matches!(r, Rail::Paused(_))),
         ("granularity", |b| b.node("a1").granularity = Granularity::Full,       |r| matches!(r, Rail::Granularity(_))),
         ("api away",    |b| b.api = Api::Away,                                  |r| *r == Rail::ApiReturn),
@@ -155,6 +182,7 @@ fn each_guard_rail_holds() {
         ("peers",       |b| b.kilo_peers = 1,                                   |r| *r == Rail::KiloPeers),
         ("no heir",     |b| for n in ["a2", "a3"] { b.node(n).cordoned = true; }, |r| *r == Rail::NoHeir),
         ("no gain",     |b| b.dark = ["a2".into(), "a3".into()].into(),         |r| matches!(r, Rail::NoGain { gain: 0, need: 1 })),
+        ("unresolved",  name_may_decide,                                        |r| *r == Rail::Unresolved("a2".into())),
         ("one ready",   |b| b.evidence.leaders.get_mut(&"a".into()).expect("a").ready = ["a1".into()].into(), |r| *r == Rail::OneReady),
         ("budget",      |b| {
             let automatic = vec![crate::evidence::UnixTime(1_799_999_000_000); 3];

@@ -15,7 +15,7 @@ use super::readded::readded;
 use super::told::Told;
 use super::trust::{Action, Spans, Trust, Word};
 use super::vetting::{Inquest, Vetting};
-use super::{Situation, ledger, person};
+use super::{Situation, ledger, person, unresolved};
 use crate::diagnose::{Class, Verdict, served};
 use crate::evidence::{Epoch, Leadership, LocalCause, Location, Moment, NodeName};
 
@@ -341,6 +341,7 @@ impl Standing {
         complaints.extend(ledger::unknown_acknowledgement(self, view));
         complaints.extend(self.alert.clone());
         complaints.extend(silent_agent(case, view));
+        complaints.extend(unresolved::complaint(view));
 
         complaints
     }

@@ -16,7 +16,8 @@ pub mod topology;
 
 pub use annotation::{RawNode, key, parse_endpoint, parse_net, read};
 pub use leader::{
-    AnnotationChange, Change, beats, find_leader, leader_of, leaders, members, promotion, segments,
+    AnnotationChange, Change, beats, find_leader, leader_of, leaders, members, promotion, rivals,
+    segments,
 };
 
 use std::net::IpAddr;
@@ -54,6 +55,13 @@ pub const fn is_public(address: IpAddr) -> bool {
 #[must_use]
 pub fn has_public_endpoint(node: &Node) -> bool {
     node.endpoint.as_ref().and_then(super::Endpoint::ip).is_some_and(is_public)
+}
+
+/// Tells whether the node's endpoint is public, or a name for what may be a public address: Kilo's
+/// agents look it up, each by its own resolver.
+#[must_use]
+pub fn may_be_public(node: &Node) -> bool {
+    has_public_endpoint(node) || matches!(node.endpoint, Some(super::Endpoint::Name(_, _, None)))
 }
 
 /// Returns what the node shares a leader with. A node without internal address is on its own.

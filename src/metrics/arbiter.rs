@@ -336,10 +336,11 @@ const CLASSES: [Class; 14] = [
 ];
 
 /// What [`rail`] may return.
-const RAILS: [&str; 14] = [
+const RAILS: [&str; 15] = [
     "paused",
     "granularity",
     "one-ready",
+    "unresolved",
     "api-return",
     "storm",
     "pinned",
@@ -381,6 +382,7 @@ const fn rail(rail: &Rail) -> &'static str {
         Rail::Paused(_) => "paused",
         Rail::Granularity(_) => "granularity",
         Rail::OneReady => "one-ready",
+        Rail::Unresolved(_) => "unresolved",
         Rail::ApiReturn => "api-return",
         Rail::Storm => "storm",
         Rail::Pinned => "pinned",
@@ -447,6 +449,7 @@ mod tests {
             Rail::Paused(String::new()),
             Rail::Granularity(Granularity::Full),
             Rail::OneReady,
+            Rail::Unresolved("a".into()),
             Rail::ApiReturn,
             Rail::Storm,
             Rail::Pinned,

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{has_public_endpoint, is_ready, segment};
+use super::{has_public_endpoint, is_ready, may_be_public, segment};
 use crate::evidence::{Granularity, Location, Mesh, Node, NodeName, Segment};
 
 /// One write of a promotion.
@@ -47,12 +47,31 @@ impl Claim {
             (false, false) => Self::Any,
         }
     }
+
+    /// Returns what it would be if a name in the node's endpoint stood for a public address.
+    fn at_best(node: &Node) -> Self {
+        match (node.leader, may_be_public(node)) {
+            (true, true) => Self::AnnotatedPublic,
+            (false, true) => Self::Public,
+            (_, false) => Self::of(node),
+        }
+    }
 }
 
 /// Returns who leads among the Ready nodes of one segment, given in any order.
 #[must_use]
 pub fn find_leader<'a>(nodes: &[&'a Node]) -> Option<&'a Node> {
     nodes.iter().copied().min_by_key(|node| (Claim::of(node), &node.name))
+}
+
+/// Returns those of a segment's Ready nodes that lead in its leader's place if the name in their
+/// endpoint stands for a public address. Whoever does not look it up cannot tell.
+#[must_use]
+pub fn rivals<'a>(nodes: &[&'a Node]) -> Vec<&'a Node> {
+    let Some(leader) = find_leader(nodes) else { return Vec::new() };
+    let leads = (Claim::of(leader), &leader.name);
+    let is_rival = |node: &&Node| (Claim::at_best(node), &node.name) < leads;
+    nodes.iter().copied().filter(|node| node.name != leader.name).filter(is_rival).collect()
 }
 
 /// Returns the Ready nodes of every segment, by name.
@@ -94,11 +113,12 @@ pub fn members<'a>(mesh: &'a Mesh, location: &Location) -> Vec<&'a Node> {
     mesh.nodes.values().filter(belongs).collect()
 }
 
-/// Tells whether `other` would lead rather than `candidate` if both were annotated and Ready.
+/// Tells whether another node would lead rather than `candidate` if both were annotated and Ready; also
+/// where that hangs on a name in an endpoint.
 #[must_use]
 pub fn beats(other: &Node, candidate: &Node) -> bool {
-    let claim = |node: &Node| (!has_public_endpoint(node), node.name.clone());
-    claim(other) < claim(candidate)
+    let of_other = (!may_be_public(other), &other.name);
+    of_other < (!has_public_endpoint(candidate), &candidate.name)
 }
 
 /// Returns the writes that make `candidate` lead its location, in their order: first it gets the
@@ -112,7 +132,7 @@ pub fn promotion(mesh: &Mesh, candidate: &NodeName) -> Vec<AnnotationChange> {
 
     let mut losers: Vec<_> = members(mesh, &candidate.location)
         .into_iter()
-        .filter(|node| node.leader && beats(node, candidate))
+        .filter(|node| node.leader && node.name != candidate.name && beats(node, candidate))
         .map(|node| node.name.clone())
         .collect();
     losers.sort_by_key(|name| Some(name) == present);

@@ -282,7 +282,71 @@ fn any_member() -> impl Strategy<Value = Node> {
     )
 }
 
+#[test]
+fn a_name_in_an_endpoint_may_decide_who_leads() {
+    const PUB: &str = "198.51.100.1";
+    const PRIV: &str = "10.0.0.1";
+    const NAME: &str = "edge.dyn.example";
+    type Row = (&'static [(&'static str, &'static str)], &'static str, &'static [&'static str]);
+    #[rustfmt::skip]
+    let table: [Row; 8] = [
+        (&[("a", PRIV), ("b", NAME)],             "a", &["b"]),
+        (&[("a", PRIV), ("b", NAME), ("c", NAME)], "a", &["b", "c"]),
+        (&[("a", NAME), ("b", PRIV)],             "a", &[]),
+        (&[("a", NAME), ("b", PUB)],              "b", &["a"]),
+        (&[("a", PUB), ("b", NAME)],              "a", &[]),
+        // An annotation settles it, unless there are two.
+        (&[("a*", PRIV), ("b", NAME)],            "a", &[]),
+        (&[("a", PRIV), ("b*", NAME)],            "b", &[]),
+        (&[("a*", PRIV), ("b*", NAME)],           "a", &["b"]),
+    ];
+    for (nodes, leader, rivals_expected) in table {
+        let mesh = mesh(nodes.iter().copied().map(member));
+        let ready: Vec<_> = mesh.nodes.values().collect();
+        assert_eq!(find_leader(&ready).unwrap().name.0, leader, "{nodes:?}");
+        let rivals: Vec<_> = rivals(&ready).iter().map(|node| node.name.0.as_str()).collect();
+        assert_eq!(rivals, rivals_expected, "{nodes:?}");
+    }
+}
+
+/// Returns the mesh as Kilo's agents see it once they have looked the names up.
+fn looked_up(mesh: &Mesh, public: bool) -> Mesh {
+    let mut seen = mesh.clone();
+    for node in seen.nodes.values_mut() {
+        if let Some(Endpoint::Name(_, _, address)) = &mut node.endpoint {
+            *address = if public { "198.51.100.9" } else { "10.0.0.9" }.parse().ok();
+        }
+    }
+    seen
+}
+
 proptest! {
+    #[test]
+    fn what_names_stand_for_changes_no_move_from_a_leader_that_is_known(
+        nodes in prop::collection::vec(any_member(), 1..8),
+        pick in any::<prop::sample::Index>(),
+        public in any::<bool>(),
+    ) {
+        let mut mesh = mesh(nodes);
+        let location = Location::from("l");
+        let leads = |mesh: &Mesh| leader_of(&looked_up(mesh, public), &location).map(|n| n.name.clone());
+        let ready: Vec<_> = mesh.nodes.values().filter(|node| is_ready(node, NOW)).collect();
+        prop_assume!(!ready.is_empty());
+        let old = find_leader(&ready).unwrap().name.clone();
+        if rivals(&ready).is_empty() {
+            prop_assert_eq!(leads(&mesh), Some(old.clone()));
+        }
+        prop_assume!(leads(&mesh) == Some(old.clone()));
+        let candidate = pick.get(&ready).name.clone();
+
+        for change in promotion(&mesh, &candidate) {
+            mesh.nodes.get_mut(&change.node).unwrap().leader = change.change == Change::Add;
+            let leader = leads(&mesh).unwrap();
+            prop_assert!(leader == old || leader == candidate, "{leader} leads");
+        }
+        prop_assert_eq!(leads(&mesh), Some(candidate));
+    }
+
     #[test]
     fn no_third_node_leads_at_any_prefix_of_a_promotion(
         nodes in prop::collection::vec(any_member(), 1..8),
