@@ -204,7 +204,9 @@ impl Cluster {
     async fn marks(&self) -> Vec<String> {
         let nodes = Api::<Node>::all(self.client.clone()).list(&Default::default()).await.unwrap();
         let ours = |key: &str| {
-            [key::LEADER, "tanist.dev/leader-before", "tanist.dev/fence"].contains(&key)
+            let tanists =
+                ["leader-before", "incident", "fence"].map(|key| format!("tanist.dev/{key}"));
+            key == key::LEADER || tanists.iter().any(|ours| ours == key)
         };
         let of = |node: &Node| {
             let marks = node.annotations().iter().filter(|(key, _)| ours(key));

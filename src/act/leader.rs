@@ -44,7 +44,7 @@ mod steps;
 mod successor;
 
 pub use error::MoveError;
-pub use nodes::{FENCE, LEADER_BEFORE};
+pub use nodes::{FENCE, INCIDENT, LEADER_BEFORE};
 pub use restorer::Restored;
 pub(crate) use restorer::Restorer;
 
@@ -113,9 +113,8 @@ impl Mover {
             Course::Begin(before) => self.begin(scene, location, (wish, nudges, before)).await,
             Course::CloseThenBegin => {
                 let note = Some("another incident followed".to_owned());
-                let past = scene.record().map(|record| (record.past_outcome(), note));
-                if let Some((outcome, note)) = past {
-                    scene.object = self.archive(scene.object, outcome, note).await?;
+                if let Some(outcome) = scene.record().map(MoveRecord::past_outcome) {
+                    self.archive(&mut scene, outcome, note).await?;
                 }
                 self.begin(scene, location, (wish, nudges, Vec::new())).await
             }
@@ -124,8 +123,8 @@ impl Mover {
                 self.reverted(scene).await
             }
             Course::UndoThenRefuse(why) => {
-                let scene = self.undo(scene, location, &why).await?;
-                self.archive(scene.object, MoveOutcome::Abandoned, Some(why.clone())).await?;
+                let mut scene = self.undo(scene, location, &why).await?;
+                self.archive(&mut scene, MoveOutcome::Abandoned, Some(why.clone())).await?;
                 Err(MoveError::GivenUp(why))
             }
         }
@@ -157,8 +156,7 @@ impl Mover {
                 MoveOutcome::Abandoned
             }
         };
-        self.archive(scene.object, outcome, note).await?;
-        Ok(())
+        self.archive(&mut scene, outcome, note).await
     }
 
     async fn scene(&self, location: &Location) -> Result<Scene, MoveError> {
@@ -231,7 +229,7 @@ impl Mover {
                 self.check(&scene.fence)?;
                 scene.object = self.records.swap(scene.object, change).await?;
             }
-            match self.write(&mut scene, &steps).await {
+            match self.write(&mut scene, &steps, Some(&record.incident)).await {
                 Ok(()) => {}
                 Err(error) if error.is_conflict() => {
                     scene.view = self.nodes.list((self.wall)()).await?;
@@ -249,8 +247,8 @@ impl Mover {
         error: MoveError,
     ) -> Result<MoveRecord, MoveError> {
         let why = error.to_string();
-        let scene = self.undo(scene, location, &why).await?;
-        self.archive(scene.object, MoveOutcome::Abandoned, Some(why)).await?;
+        let mut scene = self.undo(scene, location, &why).await?;
+        self.archive(&mut scene, MoveOutcome::Abandoned, Some(why)).await?;
         Err(error)
     }
 
@@ -261,10 +259,10 @@ impl Mover {
         location: &Location,
         why: &str,
     ) -> Result<Scene, MoveError> {
-        let goal = scene.record().map(course::goal).unwrap_or_default();
-        if let Some(mut record) = scene.record().cloned()
-            && record.phase != MovePhase::Reverting
-        {
+        let Some(mut record) = scene.record().cloned() else { return Ok(scene) };
+        let goal = course::goal(&record);
+        let incident = record.incident.clone();
+        if record.phase != MovePhase::Reverting {
             record.phase = MovePhase::Reverting;
             record.reverting = Some(why.to_owned());
             self.check(&scene.fence)?;
@@ -273,12 +271,12 @@ impl Mover {
         }
 
         for _ in 0..ATTEMPTS {
-            let touched = steps::touched(&scene.view.mesh, &goal);
+            let touched = steps::touched(&scene.view.mesh, &goal, &incident);
             let steps = steps::back(&scene.view.mesh, location, &touched);
             if steps.is_empty() {
                 return Ok(scene);
             }
-            match self.write(&mut scene, &steps).await {
+            match self.write(&mut scene, &steps, None).await {
                 Ok(()) => {}
                 Err(error) if error.is_conflict() => {
                     scene.view = self.nodes.list((self.wall)()).await?;
@@ -289,10 +287,16 @@ impl Mover {
         Err(MoveError::Contended)
     }
 
-    async fn write(&self, scene: &mut Scene, steps: &[steps::Step]) -> Result<(), MoveError> {
+    /// Makes these writes: in an incident, or on the way back.
+    async fn write(
+        &self,
+        scene: &mut Scene,
+        steps: &[steps::Step],
+        incident: Option<&str>,
+    ) -> Result<(), MoveError> {
         for step in steps {
             self.check(&scene.fence)?;
-            self.nodes.write(&mut scene.view, step).await?;
+            self.nodes.write(&mut scene.view, step, incident).await?;
         }
         Ok(())
     }
@@ -318,28 +322,42 @@ impl Mover {
         Ok(record)
     }
 
-    /// Takes the record out of the object and into its history.
+    /// Takes the record out of the object and into its history, and then off the nodes what only a
+    /// move under way needs.
     async fn archive(
         &self,
-        object: MeshLocation,
+        scene: &mut Scene,
         outcome: MoveOutcome,
         note: Option<String>,
-    ) -> Result<MeshLocation, MoveError> {
-        let fence = self.leadership.current().ok_or(MoveError::NotHolding)?;
-        let Some(record) = object.status.as_ref().and_then(|status| status.moving.clone()) else {
-            return Ok(object);
-        };
-        let location = object.spec.location.clone();
-        let change = record::archived(&object, outcome, note, (self.wall)());
-        self.check(&fence)?;
-        let object = self.records.swap(object, change).await?;
+    ) -> Result<(), MoveError> {
+        let Some(record) = scene.record().cloned() else { return Ok(()) };
+        let location = scene.object.spec.location.clone();
+        let change = record::archived(&scene.object, outcome, note, (self.wall)());
+        self.check(&scene.fence)?;
+        scene.object = self.records.swap(scene.object.clone(), change).await?;
+        self.release(scene, &record).await;
         let outcome = match outcome {
             MoveOutcome::Verified => "verified",
             MoveOutcome::Reverted => "reverted",
             MoveOutcome::Abandoned => "abandoned",
         };
         self.hooks.after(Notice::after(&location, &record, outcome));
-        Ok(object)
+        Ok(())
+    }
+
+    /// Takes off the nodes of a move that is over what whoever finishes or undoes it goes by. What
+    /// stays there for a failure does no harm: it names this incident, which is over.
+    async fn release(&self, scene: &mut Scene, record: &MoveRecord) {
+        let written = record.nodes.iter().map(|before| &before.node);
+        for node in written.chain([&record.to]) {
+            let released = match self.check(&scene.fence) {
+                Ok(()) => self.nodes.release(&mut scene.view, node).await,
+                lost => lost,
+            };
+            if let Err(error) = released {
+                tracing::debug!(%node, error = %crate::telemetry::Chain(&error), "Node not released");
+            }
+        }
     }
 
     fn check(&self, fence: &Fence) -> Result<(), MoveError> {

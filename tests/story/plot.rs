@@ -167,7 +167,14 @@ pub(crate) async fn upgrade(stage: &mut Stage) -> anyhow::Result<()> {
     stage.vigil.look();
     stage.person(&["pin", HEIR, "--yes"]).await?;
     let before = stage.location(CLOUD).await?;
-    let annotations = stage.annotations().await?;
+    // The last move's names go from the Nodes a little after its record.
+    let annotations = awaited("no Node names a move that is over", async || {
+        let annotations = stage.annotations().await?;
+        let named = annotations.iter().find(|(_, it)| it["tanist.dev/incident"].is_string());
+        ensure!(named.is_none(), "{named:?}");
+        Ok(annotations)
+    })
+    .await?;
     stage.helm("upgrade", &["--reuse-values", "--set", "image.tag=0.2.0"]).await?;
     let pods = stage.replace().await?;
     stage.ready().await?;

@@ -23,6 +23,10 @@ pub const LEADER_BEFORE: &str = "tanist.dev/leader-before";
 /// Names on a Node the last term that took a move over; written only to change its version.
 pub const FENCE: &str = "tanist.dev/fence";
 
+/// Names on a Node the incident in which we wrote its leader annotation, until that is over: a write
+/// that restores what the operator had leaves no other trace, and has to be undone like any other.
+pub const INCIDENT: &str = "tanist.dev/incident";
+
 /// Our name in managed fields.
 pub(crate) const MANAGER: &str = "tanist";
 
@@ -65,15 +69,21 @@ impl Nodes {
         Ok(view)
     }
 
-    /// Writes one annotation, if the node is still as it was seen.
-    pub(crate) async fn write(&self, view: &mut View, step: &Step) -> Result<(), MoveError> {
+    /// Writes one annotation, if the node is still as it was seen: in an incident, or on the way
+    /// back.
+    pub(crate) async fn write(
+        &self,
+        view: &mut View,
+        step: &Step,
+        incident: Option<&str>,
+    ) -> Result<(), MoveError> {
         let verb = if step.value.is_some() { "add" } else { "remove" };
         let what = format!("{verb} the leader annotation of {}", step.node);
         let Some(object) = view.objects.get(&step.node) else {
             return Err(MoveError::Conflict { what });
         };
 
-        let patch = kube::api::Patch::Json(patch(object, step));
+        let patch = kube::api::Patch::Json(patch(object, step, incident));
         let written = self.patch(what, &step.node, &patch).await?;
         tracing::info!(node = %step.node, value = step.value, "Leader annotation written");
         view.put(written);
@@ -97,10 +107,21 @@ impl Nodes {
         unless_gone(self.patch(format!("fence off {node}"), node, &patch).await)
     }
 
+    /// Takes off a node what a move needs only while it lasts.
+    pub(crate) async fn release(&self, view: &mut View, node: &NodeName) -> Result<(), MoveError> {
+        let Some(patch) = view.objects.get(node).and_then(release) else { return Ok(()) };
+        let patch = kube::api::Patch::Json(patch);
+        match self.patch(format!("release {node}"), node, &patch).await {
+            // It is another move's by now.
+            Err(error) if error.is_conflict() => Ok(()),
+            released => released.map(|object| view.put(object)),
+        }
+    }
+
     /// Takes our own annotations off a node.
     pub(crate) async fn forget(&self, node: &NodeName) -> Result<(), MoveError> {
-        let patch = json!({ "metadata": { "annotations": { FENCE: null, LEADER_BEFORE: null } } });
-        let patch = kube::api::Patch::Merge(patch);
+        let ours = json!({ INCIDENT: null, FENCE: null, LEADER_BEFORE: null });
+        let patch = kube::api::Patch::Merge(json!({ "metadata": { "annotations": ours } }));
         unless_gone(self.patch(format!("take our annotations off {node}"), node, &patch).await)
     }
 }
@@ -147,8 +168,9 @@ impl View {
     }
 }
 
-/// Returns the write as a JSON patch that fails if the node is not as it was seen.
-pub(crate) fn patch(object: &SlimNode, step: &Step) -> Patch {
+/// Returns the write as a JSON patch that fails if the node is not as it was seen. One of an incident
+/// names it on the node, and the way back takes that off again.
+pub(crate) fn patch(object: &SlimNode, step: &Step, incident: Option<&str>) -> Patch {
     let leader = object.annotation(LEADER);
     let before = object.annotation(LEADER_BEFORE);
     let operators = before.and_then(parse);
@@ -177,12 +199,30 @@ pub(crate) fn patch(object: &SlimNode, step: &Step) -> Patch {
         (_, None) => patch.push(add(annotation(LEADER_BEFORE), json!(render(leader)))),
         (_, Some(_)) => {}
     }
+    match incident {
+        Some(incident) => patch.push(add(annotation(INCIDENT), json!(incident))),
+        None if object.annotation(INCIDENT).is_some() => {
+            patch.push(remove(annotation(INCIDENT)));
+        }
+        None => {}
+    }
     match value {
         Some(value) => patch.push(add(annotation(LEADER), json!(value))),
         None if leader.is_some() => patch.push(remove(annotation(LEADER))),
         None => {}
     }
     Patch(patch)
+}
+
+/// Returns what takes a node's incident and fence off, unless another move has written its own since;
+/// none if there are none.
+fn release(object: &SlimNode) -> Option<Patch> {
+    let off = [INCIDENT, FENCE].into_iter().filter_map(|key| {
+        let seen = object.annotation(key)?;
+        Some([test(annotation(key), json!(seen)), remove(annotation(key))])
+    });
+    let operations: Vec<_> = off.flatten().collect();
+    (!operations.is_empty()).then_some(Patch(operations))
 }
 
 /// Returns how an operator's annotation is remembered.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::Client;
 
-use super::nodes::{FENCE, LEADER_BEFORE, Nodes, View, parse};
+use super::nodes::{FENCE, INCIDENT, LEADER_BEFORE, Nodes, View, parse};
 use super::steps::{self, Goal};
 use super::{ATTEMPTS, MoveError, wall_time};
 use crate::evidence::{Location, NodeName};
@@ -60,7 +60,7 @@ impl Restorer {
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect();
             for step in steps::back(&view.mesh, &location, &goal) {
-                self.nodes.write(view, &step).await?;
+                self.nodes.write(view, &step, None).await?;
                 restored.insert(step.node, step.value);
             }
         }
@@ -80,10 +80,10 @@ impl View {
         self.objects.iter().filter_map(before).collect()
     }
 
-    /// Returns the nodes that still carry a memory or a fence of ours.
+    /// Returns the nodes that still carry anything of ours.
     fn marked(&self) -> Vec<NodeName> {
         let is_marked = |object: &crate::cluster::objects::SlimNode| {
-            object.annotation(LEADER_BEFORE).is_some() || object.annotation(FENCE).is_some()
+            [LEADER_BEFORE, INCIDENT, FENCE].iter().any(|key| object.annotation(key).is_some())
         };
         let marked = self.objects.iter().filter(|(_, object)| is_marked(object));
         marked.map(|(name, _)| name.clone()).collect()

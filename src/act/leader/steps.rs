@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::evidence::kilo::{self, Change};
-use crate::evidence::{Location, Mesh, NodeName};
+use crate::evidence::{Location, Mesh, Node, NodeName};
 
 /// The value that we write where the operator had none.
 pub(crate) const OURS: &str = "true";
@@ -35,12 +35,14 @@ pub(crate) fn forward(mesh: &Mesh, to: &NodeName) -> Vec<Step> {
     kilo::promotion(mesh, to).into_iter().map(step).collect()
 }
 
-/// Returns the part of a goal that concerns nodes we wrote to: they carry the mark of what the
-/// operator had. A record that says more than that was edited by hand.
-pub(crate) fn touched(mesh: &Mesh, goal: &Goal) -> Goal {
-    let marked = |name: &NodeName| {
-        mesh.nodes.get(name).is_some_and(|node| node.intent.contains_key("leader-before"))
+/// Returns the part of a goal that concerns nodes we wrote to: they carry the name of the incident, or
+/// the mark of what the operator had. A record that says more than that was edited by hand.
+pub(crate) fn touched(mesh: &Mesh, goal: &Goal, incident: &str) -> Goal {
+    let is_ours = |node: &Node| {
+        node.intent.contains_key("leader-before")
+            || node.intent.get("incident").is_some_and(|named| named == incident)
     };
+    let marked = |name: &NodeName| mesh.nodes.get(name).is_some_and(is_ours);
     goal.iter().filter(|(name, _)| marked(name)).map(|(n, v)| (n.clone(), v.clone())).collect()
 }
 

@@ -103,8 +103,9 @@ impl Mover {
             }
             MovePhase::Recorded => {
                 let note = Some("its arbiter ended before it was written".to_owned());
-                let scene = self.undo(scene, location, "taken over").await?;
-                self.archive(scene.object, MoveOutcome::Abandoned, note).await
+                let mut scene = self.undo(scene, location, "taken over").await?;
+                self.archive(&mut scene, MoveOutcome::Abandoned, note).await?;
+                Ok(scene.object)
             }
         }
     }
@@ -115,7 +116,7 @@ impl Mover {
 /// the decision starts afresh.
 fn may_finish(scene: &Scene, location: &Location, record: &MoveRecord) -> bool {
     let mesh = &scene.view.mesh;
-    let touched = steps::touched(mesh, &course::goal(record));
+    let touched = steps::touched(mesh, &course::goal(record), &record.incident);
     !steps::back(mesh, location, &touched).is_empty()
         && scene.object.spec.pause.is_none()
         && ready(&scene.view, location, &record.to).is_ok()

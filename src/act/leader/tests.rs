@@ -168,6 +168,85 @@ async fn whoever_is_killed_on_the_way_back_leaves_a_way_back() {
     }
 }
 
+/// Every two moves of different incidents from the leader of each shape, one after the other: the
+/// first of them is proven and over.
+fn in_a_row() -> Vec<(&'static [&'static str], &'static str, [&'static str; 2])> {
+    let name = |node: &&'static str| node.trim_end_matches(['*', '+']);
+    let mut rows = Vec::new();
+    for (members, from, _) in SHAPES {
+        let ready = || members.iter().filter(|node| !node.contains('-')).map(name);
+        for first in ready().filter(|first| *first != from) {
+            rows.extend(
+                ready()
+                    .filter(|second| *second != first)
+                    .map(|second| (members, from, [first, second])),
+            );
+        }
+    }
+    rows
+}
+
+/// Lets a first incident move the leader, and be over.
+async fn moved_before(members: &[&str], from: &str, to: &str) -> Bed {
+    let bed = Bed::with(members).await;
+    let (mover, _gate, _term) = bed.arbiter(1);
+    mover.take_over().await.unwrap();
+    mover.hold(&HERE.into(), &wish("i1", from, to), &Nudges::new()).await.unwrap();
+    mover.close(&HERE.into(), MoveOutcome::Verified, None).await.unwrap();
+    bed
+}
+
+#[tokio::test]
+async fn a_second_incident_is_undone_exactly_too() {
+    for (members, from, [first, second]) in in_a_row() {
+        let mut bed = moved_before(members, from, first).await;
+        let (mover, _gate, _term) = bed.arbiter(2);
+        mover.take_over().await.unwrap();
+        let marked = bed.marks().await;
+        let shape = format!("{members:?}: {from} to {first} to {second}");
+        assert!(marked.keys().all(|key| !key.ends_with(INCIDENT)), "{shape}: {marked:?}");
+
+        let forth = wish("i2", first, second);
+        mover.hold(&HERE.into(), &forth, &Nudges::new()).await.unwrap();
+        let before = nodes(&bed).await;
+        bed.leaders(&before);
+        let back = Move { cause: Cause::Revert, from: second.into(), to: first.into(), ..forth };
+        mover.hold(&HERE.into(), &back, &Nudges::new()).await.unwrap();
+
+        assert_eq!(changes(&bed.leaders(&before)), [second, first], "{shape}");
+        assert_eq!(bed.marks().await, marked, "{shape}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_incident_that_is_half_made_is_finished_or_undone_too() {
+    for (members, from, [first, second]) in in_a_row() {
+        for requests in 2.. {
+            let bed = moved_before(members, from, first).await;
+            let marked = marks(&bed).await;
+            let wish = wish("i2", first, second);
+            let Some(stopped) = stop_after(&bed, 2, &wish, requests).await else { break };
+            stopped.term.end();
+            let half_made = marks(&bed).await != marked;
+
+            let (successor, _gate, _term) = bed.arbiter(3);
+            successor.take_over().await.unwrap();
+
+            let at = format!("{members:?}: {from} to {first} to {second}, {requests} requests");
+            let moving = bed.status().await.moving;
+            assert_eq!(moving.is_some(), half_made, "{at}");
+            let expected = if half_made { second } else { first };
+            assert_eq!(bed.leader().await, Some(expected.into()), "{at}");
+            if half_made {
+                let (from, to) = (second.into(), first.into());
+                let back = Move { cause: Cause::Revert, from, to, ..wish };
+                successor.hold(&HERE.into(), &back, &Nudges::new()).await.unwrap();
+            }
+            assert_eq!(marks(&bed).await, marked, "{at}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn successors_may_be_killed_too() {
     let (members, from, to) = SHAPES[4];
@@ -301,6 +380,7 @@ async fn a_move_to_the_next_heir_is_undone_as_one_incident() {
     mover.hold(&HERE.into(), &back, &Nudges::new()).await.unwrap();
 
     assert_eq!(changes(&bed.leaders(&before)), ["c", "a"]);
+    mover.close(&HERE.into(), MoveOutcome::Reverted, None).await.unwrap();
     assert_eq!(marks(&bed).await, marked);
 }
 

@@ -124,8 +124,8 @@ impl Resource for SlimNode {
 }
 
 /// The annotations under our prefix that mean something, by the part behind the slash: three that
-/// people write, two that Tanist writes.
-const OURS: [&str; 5] = ["promotion", "pin", "pause", "leader-before", "fence"];
+/// people write, three that Tanist writes.
+const OURS: [&str; 6] = ["promotion", "pin", "pause", "leader-before", "incident", "fence"];
 
 /// Returns complaints about annotations under our prefix that nobody reads: typing errors, which
 /// would otherwise look like wishes that are not followed.

@@ -50,7 +50,7 @@ fn write(mesh: &mut Mesh, step: &Step) {
 }
 
 fn marks(mesh: &Mesh) -> Goal {
-    let mark = |node: &crate::evidence::Node| node.leader.then(String::new);
+    let mark = |node: &Node| node.leader.then(String::new);
     mesh.nodes.values().map(|node| (node.name.clone(), mark(node))).collect()
 }
 
