@@ -136,7 +136,8 @@ impl Task {
         let refused = error.is_refusal();
         tracing::warn!(%location, to = %wish.to, refused, error = why, "Move not written");
         if refused {
-            self.say(location, Progress::Refused { to: wish.to.clone(), why });
+            let (to, decided) = (wish.to.clone(), wish.at);
+            self.say(location, Progress::Refused { to, decided, why });
         }
         refused
     }

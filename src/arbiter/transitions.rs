@@ -73,7 +73,7 @@ pub(super) fn acted(location: &Location, progress: &Progress, events: &Events) {
             to,
             format!("{to} has Kilo's leader annotation, and no node that would go before it"),
         ),
-        Progress::Refused { to, why } => {
+        Progress::Refused { to, why, .. } => {
             (Reason::MoveRefused, to, format!("the move to {to} was given up: {why}"))
         }
     };

@@ -10,7 +10,7 @@ use super::memory::{Answer, Move};
 use super::rails::Rail;
 use super::readded::Readded;
 use super::trust::Trust;
-use crate::evidence::{Location, Moment, NodeName};
+use crate::evidence::{Location, Moment, NodeName, UnixTime};
 
 /// The whole wish for the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -131,10 +131,14 @@ pub enum Progress {
         /// Since when.
         at: Moment,
     },
-    /// The move was given up and nothing, or nothing any more, is written.
+    /// The move was given up and nothing, or nothing any more, is written. Whoever gave it up says
+    /// so once; the next one may have the same heir.
     Refused {
         /// Who was to lead.
         to: NodeName,
+        /// When that move was decided.
+        #[serde(default)]
+        decided: UnixTime,
         /// Why, for people.
         why: String,
     },

@@ -354,15 +354,22 @@ fn a_refused_move_costs_no_budget_and_is_tried_again() {
     let mut bench = Bench::new();
     bench.convict("a1");
     let plan = decided(&mut bench);
-    let to = wish(&plan, "a").expect("a move").to;
-    let why = "conflict".to_owned();
-    bench.progress.insert("a".into(), Progress::Refused { to, why });
+    bench.refuse(&plan);
     assert_eq!(wish(&bench.at(3), "a"), None);
     assert!(bench.decider.memory(&"a".into()).automatic.is_empty());
 
-    bench.progress.clear();
-    let again = (4..20).find(|second| wish(&bench.at(*second), "a").is_some());
-    assert!(again.is_some_and(|second| second >= 13), "{again:?}");
+    let again = (4..20).find(|second| wish(&bench.at(*second), "a").is_some()).expect("a move");
+    assert!(again >= 13, "{again}");
+    let plan = bench.at(again + 1);
+    assert!(wish(&plan, "a").is_some(), "the next try to the same heir is none that was refused");
+    bench.obey(&plan, again + 1);
+    bench.findings.clear();
+    bench.burst("a", again + 2, 0);
+    assert_eq!(wish(&bench.at(again + 3), "a"), None);
+    let memory = bench.decider.memory(&"a".into());
+    assert_eq!(memory.moves.last().map(|last| last.end), Some(End::Proven));
+    assert_eq!(memory.automatic.len(), 1, "it counts");
+    assert!(memory.quarantine.contains(&NodeName::from("a1")));
 }
 
 #[test]

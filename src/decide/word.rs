@@ -25,7 +25,8 @@ impl Standing {
         let Some(moving) = &self.memory.moving else { return (Word::Refused, None) };
         let refused = matches!(
             view.situation.progress.get(view.location),
-            Some(Progress::Refused { to, .. }) if *to == moving.to
+            Some(Progress::Refused { to, decided, .. })
+                if *to == moving.to && *decided == moving.at
         );
         if refused {
             return (self.given_up(), None);

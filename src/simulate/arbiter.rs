@@ -1,4 +1,5 @@
-//! The simulated arbiter: the real judge, and an actor that writes annotations one by one.
+//! The simulated arbiter: the real judge, and an actor that writes annotations one by one, and says
+//! what the real one says: that all is written, that a move was given up, that one is over.
 
 use std::time::Duration;
 
@@ -100,7 +101,6 @@ impl Arbiter {
             since: now,
             done: false,
         });
-        self.tell(location, Progress::Recorded { to: moving.to.clone() }, now);
     }
 
     /// Writes the next annotation if it is due; returns the node written.
@@ -114,10 +114,7 @@ impl Arbiter {
         if !world.api_answers() {
             hand.next = now + Duration::from_millis(500);
             if now.since(hand.since) > PATIENCE {
-                hand.done = true;
-                let why = "the API server does not answer".to_owned();
-                let (location, to) = (hand.location.clone(), hand.moving.to.clone());
-                self.tell(&location, Progress::Refused { to, why }, now);
+                self.give_up(now);
             }
             return None;
         }
@@ -132,6 +129,14 @@ impl Arbiter {
         node.leader = write.change == Change::Add;
 
         Some(write.node)
+    }
+
+    /// Gives the move in hand up: of what is given up nothing is left to close.
+    fn give_up(&mut self, now: Moment) {
+        let Some(Hand { location, moving, .. }) = self.hand.take() else { return };
+        let why = "the API server does not answer".to_owned();
+        let (to, decided) = (moving.to, moving.at);
+        self.tell(&location, Progress::Refused { to, decided, why }, now);
     }
 
     /// Tells whether annotations are still to be written.

@@ -91,6 +91,17 @@ impl Bench {
         }
     }
 
+    /// Lets the actor give up the move that a plan wishes for. It says so once, and nothing after
+    /// it: of what never was on record there is nothing to close.
+    pub(super) fn refuse(&mut self, plan: &Plan) {
+        for (location, plan) in &plan.locations {
+            if let Wish::Move(Move { to, at, .. }) = &plan.wish {
+                let (to, decided, why) = (to.clone(), *at, "conflict".to_owned());
+                self.progress.insert(location.clone(), Progress::Refused { to, decided, why });
+            }
+        }
+    }
+
     pub(super) fn lead(&mut self, location: &Location, leader: &NodeName, at: Moment) {
         let led = self.evidence.leaders.get_mut(location).expect("a location");
         led.leader = Some(leader.clone());

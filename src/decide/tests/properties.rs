@@ -46,10 +46,6 @@ fn any_event() -> impl Strategy<Value = Event> {
 
 fn apply(bench: &mut Bench, event: Event, plan: &Plan, second: u64) {
     let name = |number: u8| NodeName(format!("a{number}"));
-    let to = match &plan.locations[&"a".into()].wish {
-        Wish::Move(moving) => Some(moving.to.clone()),
-        Wish::Stay => None,
-    };
     match event {
         Event::Nothing => {}
         Event::Convict(number) => {
@@ -58,12 +54,7 @@ fn apply(bench: &mut Bench, event: Event, plan: &Plan, second: u64) {
         }
         Event::Acquit => bench.findings.clear(),
         Event::Obey => bench.obey(plan, second),
-        Event::Refuse => {
-            if let Some(to) = to {
-                let why = "conflict".to_owned();
-                bench.progress.insert("a".into(), Progress::Refused { to, why });
-            }
-        }
+        Event::Refuse => bench.refuse(plan),
         Event::Pass => bench.burst("a", second, 0),
         Event::Lose => bench.burst("a", second, 16),
         Event::KiloMoves(number) => {
