@@ -74,6 +74,9 @@ struct Scene {
 /// How often a move is tried again after somebody else wrote in between.
 const ATTEMPTS: usize = 6;
 
+/// What there is to say of a move that was written, not proven, and not put back either.
+const UNPROVEN: &str = "its annotations stay, though it did not prove itself";
+
 impl Mover {
     /// Makes a mover that writes only while `leadership` lasts. `topology_label` names a node's
     /// location where no annotation does.
@@ -131,7 +134,8 @@ impl Mover {
     }
 
     /// Ends a move that is not wished for any more: what is half-written is undone; what is
-    /// complete stays and goes into the history with this outcome.
+    /// complete stays and goes into the history, as what the record shows: of what was put back
+    /// the old leader may be verified, and of what was not proven the new one may lead on.
     ///
     /// # Errors
     /// If the API server or the lease does not let it; the same call may be made again.
@@ -148,12 +152,16 @@ impl Mover {
         }
         let Some(record) = scene.record() else { return Ok(()) };
 
-        let outcome = match record.phase {
-            MovePhase::Written | MovePhase::Reverted => outcome,
-            MovePhase::Recorded | MovePhase::Reverting => {
+        let (outcome, note) = match (record.phase, outcome) {
+            (MovePhase::Written, MoveOutcome::Verified) => (outcome, note),
+            (MovePhase::Written, MoveOutcome::Reverted | MoveOutcome::Abandoned) => {
+                (MoveOutcome::Abandoned, note.or_else(|| Some(UNPROVEN.to_owned())))
+            }
+            (MovePhase::Reverted, _) => (MoveOutcome::Reverted, note),
+            (MovePhase::Recorded | MovePhase::Reverting, _) => {
                 let why = note.clone().unwrap_or_else(|| "not wished for any more".to_owned());
                 scene = self.undo(scene, location, &why).await?;
-                MoveOutcome::Abandoned
+                (MoveOutcome::Abandoned, note)
             }
         };
         self.archive(&mut scene, outcome, note).await

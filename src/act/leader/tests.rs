@@ -414,6 +414,34 @@ async fn closing_a_half_written_move_undoes_it() {
     assert_eq!(bed.status().await.moves[0].note.as_deref(), Some("paused"));
 }
 
+#[tokio::test]
+async fn a_move_goes_into_the_history_as_what_it_came_to() {
+    use MoveOutcome::{Abandoned, Reverted, Verified};
+    let table = [
+        // put back before; the last that was said of the incident; in the history
+        (false, Verified, (Verified, None)),
+        (false, Reverted, (Abandoned, Some(UNPROVEN))),
+        (false, Abandoned, (Abandoned, Some(UNPROVEN))),
+        (true, Verified, (Reverted, None)),
+        (true, Reverted, (Reverted, None)),
+        (true, Abandoned, (Reverted, None)),
+    ];
+    for (put_back, said, expected) in table {
+        let bed = Bed::with(&["a*", "b", "c"]).await;
+        let (mover, _gate, _term) = bed.arbiter(1);
+        let forth = wish("i1", "a", "b");
+        mover.hold(&HERE.into(), &forth, &Nudges::new()).await.unwrap();
+        if put_back {
+            let back = Move { cause: Cause::Revert, from: "b".into(), to: "a".into(), ..forth };
+            mover.hold(&HERE.into(), &back, &Nudges::new()).await.unwrap();
+        }
+        mover.close(&HERE.into(), said, None).await.unwrap();
+        let past = bed.status().await.moves.remove(0);
+        let found = (past.outcome, past.note.as_deref());
+        assert_eq!(found, expected, "put back: {put_back}, {said:?}");
+    }
+}
+
 #[test]
 fn progress_is_read_from_the_record() {
     use MovePhase::{Recorded, Reverted, Reverting, Written};

@@ -272,7 +272,7 @@ pub enum MoveOutcome {
     Verified,
     /// They did not, and the annotations are as they were.
     Reverted,
-    /// Something else moved meanwhile: left as it is.
+    /// It was undone before it was whole, or was left as it is without a proof.
     Abandoned,
 }
 
