@@ -390,10 +390,12 @@ impl Scene {
 pub fn progress(record: Option<&MoveRecord>, epoch: Epoch) -> Progress {
     let Some(record) = record else { return Progress::Idle };
     let at = epoch.moment(UnixTime(record.written_ms.unwrap_or(record.started_ms)));
-    match (record.phase, &record.from) {
+    // The way back leads past the heirs that were tried before this one.
+    let origin = record.wish.as_ref().map(|wish| &wish.origin).or(record.from.as_ref());
+    match (record.phase, origin) {
         (MovePhase::Written, _) => Progress::Written { to: record.to.clone(), at },
-        (MovePhase::Reverted, Some(from)) => Progress::Written { to: from.clone(), at },
-        (MovePhase::Reverting, Some(from)) => Progress::Recorded { to: from.clone() },
+        (MovePhase::Reverted, Some(origin)) => Progress::Written { to: origin.clone(), at },
+        (MovePhase::Reverting, Some(origin)) => Progress::Recorded { to: origin.clone() },
         (MovePhase::Recorded | MovePhase::Reverting | MovePhase::Reverted, _) => {
             Progress::Recorded { to: record.to.clone() }
         }

@@ -371,14 +371,17 @@ async fn a_move_to_the_next_heir_is_undone_as_one_incident() {
     let (mover, _gate, _term) = bed.arbiter(1);
     let first = wish("i1", "a", "b");
     mover.hold(&HERE.into(), &first, &Nudges::new()).await.unwrap();
-    mover.hold(&HERE.into(), &wish("i1", "b", "c"), &Nudges::new()).await.unwrap();
+    let next = Move { origin: "a".into(), ..wish("i1", "b", "c") };
+    mover.hold(&HERE.into(), &next, &Nudges::new()).await.unwrap();
     assert_eq!(bed.leader().await, Some("c".into()));
 
     let before = nodes(&bed).await;
     bed.leaders(&before);
     let back = Move { cause: Cause::Revert, from: "c".into(), to: "a".into(), ..first };
-    mover.hold(&HERE.into(), &back, &Nudges::new()).await.unwrap();
+    let record = mover.hold(&HERE.into(), &back, &Nudges::new()).await.unwrap();
 
+    let told = progress(Some(&record), Epoch(UnixTime(0)));
+    assert!(matches!(&told, Progress::Written { to, .. } if to.0 == "a"), "{told:?}");
     assert_eq!(changes(&bed.leaders(&before)), ["c", "a"]);
     mover.close(&HERE.into(), MoveOutcome::Reverted, None).await.unwrap();
     assert_eq!(marks(&bed).await, marked);
