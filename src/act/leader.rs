@@ -226,11 +226,12 @@ impl Mover {
                 return Err(MoveError::Contended);
             };
             let steps = steps::forward(&scene.view.mesh, &record.to);
-            if steps.is_empty() {
-                return self.written(scene).await;
-            }
+            // For a node that is gone, or in another location, there is nothing left to write either.
             if let Some(error) = obstacle(&scene.view, location, &record) {
                 return self.give_up(scene, location, error).await;
+            }
+            if steps.is_empty() {
+                return self.written(scene).await;
             }
             if scene.view.remember(&mut record, &steps) {
                 let change = serde_json::json!({ "move": record });

@@ -5,7 +5,7 @@ use super::*;
 use crate::act::tests::bed::{Bed, Gate, HERE, Term, now, record, wish};
 use crate::cluster::objects::SlimNode;
 use crate::decide::{Cause, Readded};
-use crate::evidence::kilo::key::{LAST_SEEN, LEADER};
+use crate::evidence::kilo::key::{LAST_SEEN, LEADER, LOCATION};
 
 /// Every shape of promotion: with and without annotations to remove, public or not, with a beaten
 /// node that is not Ready.
@@ -309,6 +309,29 @@ async fn check_ins_on_the_way_cost_a_second_look_only() {
 
     assert_eq!(first.wake().await.unwrap().phase, MovePhase::Written);
     assert_eq!(changes(&bed.leaders(&before)), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn an_heir_that_goes_away_meanwhile_has_not_become_leader() {
+    for gone in ["deleted", "in another location"] {
+        let bed = Bed::with(&["a*", "b", "c"]).await;
+        let marked = marks(&bed).await;
+        let first = stop_after(&bed, 1, &wish("i1", "a", "b"), 4).await.unwrap();
+        if gone == "deleted" {
+            bed.nodes().delete("b", &Default::default()).await.unwrap();
+        } else {
+            bed.annotate("b", LOCATION, Some("us")).await;
+        }
+        // The write that is under way fails, as after any check-in.
+        bed.annotate("a", LAST_SEEN, Some(&(now().seconds() + 1).to_string())).await;
+
+        let error = first.wake().await.unwrap_err();
+
+        assert!(matches!(&error, MoveError::NotReady { node } if node.0 == "b"), "{gone}: {error}");
+        assert_eq!(marks(&bed).await, marked, "{gone}");
+        assert_eq!(bed.leader().await, Some("a".into()), "{gone}");
+        assert_eq!(bed.status().await.moves[0].outcome, MoveOutcome::Abandoned, "{gone}");
+    }
 }
 
 #[tokio::test]
