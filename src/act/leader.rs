@@ -181,6 +181,9 @@ impl Mover {
         location: &Location,
         (wish, nudges, before): (&Move, &Nudges, Vec<WrittenBefore>),
     ) -> Result<MoveRecord, MoveError> {
+        if let Some(error) = paused(&scene, location) {
+            return Err(error);
+        }
         admissible(&scene.view, location, wish)?;
         let steps = steps::forward(&scene.view.mesh, &wish.to);
         if let Some(error) = scene.view.readded(&steps) {
@@ -227,7 +230,7 @@ impl Mover {
             };
             let steps = steps::forward(&scene.view.mesh, &record.to);
             // For a node that is gone, or in another location, there is nothing left to write either.
-            if let Some(error) = obstacle(&scene.view, location, &record) {
+            if let Some(error) = obstacle(&scene, location, &record) {
                 return self.give_up(scene, location, error).await;
             }
             if steps.is_empty() {
@@ -241,7 +244,10 @@ impl Mover {
             match self.write(&mut scene, &steps, Some(&record.incident)).await {
                 Ok(()) => {}
                 Err(error) if error.is_conflict() => {
-                    scene.view = self.nodes.list((self.wall)()).await?;
+                    scene = self.scene(location).await?;
+                    if !scene.is_ours() {
+                        return Err(MoveError::NotHolding);
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -414,12 +420,23 @@ fn admissible(view: &View, location: &Location, wish: &Move) -> Result<(), MoveE
     }
 }
 
-/// Returns why a move that has begun must not go on, if so.
-fn obstacle(view: &View, location: &Location, record: &MoveRecord) -> Option<MoveError> {
+/// Returns why a move that has begun must not go on, if so. A pause does not stop one of which all
+/// is written.
+fn obstacle(scene: &Scene, location: &Location, record: &MoveRecord) -> Option<MoveError> {
+    let view = &scene.view;
     let steps = steps::forward(&view.mesh, &record.to);
     let led =
         || ready(view, location, &record.to).and_then(|()| led_by_either(view, location, record));
-    view.readded(&steps).or_else(|| led().err())
+    let paused = || paused(scene, location).filter(|_| !steps.is_empty());
+    view.readded(&steps).or_else(|| led().err()).or_else(paused)
+}
+
+/// Returns why a location is to be left alone, if it is: by its object or by any of its nodes.
+fn paused(scene: &Scene, location: &Location) -> Option<MoveError> {
+    let mut here = scene.view.mesh.nodes.values().filter(|node| node.location == *location);
+    let by_node = || here.find_map(|node| node.intent.get("pause"));
+    let why = scene.object.spec.pause.as_ref().or_else(by_node)?;
+    Some(MoveError::Paused(why.clone()))
 }
 
 fn ready(view: &View, location: &Location, node: &NodeName) -> Result<(), MoveError> {

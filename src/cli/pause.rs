@@ -58,7 +58,7 @@ impl Pause {
                 say(&format!("{place} is paused: {}", self.why));
                 if let Some(record) = view.status(&location).and_then(|said| said.moving.as_ref()) {
                     complain(&format!(
-                        "the move to {} has begun and is brought to its end",
+                        "the move to {} has begun, and is proven or undone",
                         record.to
                     ));
                 }

@@ -31,6 +31,9 @@ pub enum MoveError {
         /// Who wrote it, by the Node's managed fields.
         manager: Option<String>,
     },
+    /// The location is left alone.
+    #[error("the location is paused: {0}")]
+    Paused(String),
     /// The webhook that is asked before a move said no.
     #[error("vetoed: {0}")]
     Vetoed(String),
@@ -72,6 +75,7 @@ impl MoveError {
             Self::Moved { .. }
             | Self::NotReady { .. }
             | Self::Readded { .. }
+            | Self::Paused(_)
             | Self::Vetoed(_)
             | Self::GivenUp(_)
             | Self::Contended => true,

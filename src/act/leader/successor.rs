@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{MoveError, Mover, Scene, led_by_either, ready};
+use super::{MoveError, Mover, Scene, led_by_either, paused, ready};
 use super::{course, steps};
 use crate::cluster::lease::Fence;
 use crate::cluster::objects::{MeshLocation, MoveOutcome, MovePhase, MoveRecord};
@@ -118,7 +118,7 @@ fn may_finish(scene: &Scene, location: &Location, record: &MoveRecord) -> bool {
     let mesh = &scene.view.mesh;
     let touched = steps::touched(mesh, &course::goal(record), &record.incident);
     !steps::back(mesh, location, &touched).is_empty()
-        && scene.object.spec.pause.is_none()
+        && paused(scene, location).is_none()
         && ready(&scene.view, location, &record.to).is_ok()
         && led_by_either(&scene.view, location, record).is_ok()
 }

@@ -1,9 +1,11 @@
 //! Moves on the embedded API server: whole, cut short at every request, with a predecessor that
 //! wakes up late, against others who write the same objects.
 
+use kube::api::{Patch, PatchParams};
+
 use super::*;
 use crate::act::tests::bed::{Bed, Gate, HERE, Term, now, record, wish};
-use crate::cluster::objects::SlimNode;
+use crate::cluster::objects::{SlimNode, mesh_location_name};
 use crate::decide::{Cause, Readded};
 use crate::evidence::kilo::key::{LAST_SEEN, LEADER, LOCATION};
 
@@ -309,6 +311,69 @@ async fn check_ins_on_the_way_cost_a_second_look_only() {
 
     assert_eq!(first.wake().await.unwrap().phase, MovePhase::Written);
     assert_eq!(changes(&bed.leaders(&before)), ["a", "b"]);
+}
+
+/// Pauses the location: by its object, or by annotating all nodes as `docs/removal.md` says.
+async fn pause(bed: &Bed, by: &str) {
+    if by == "object" {
+        let patch = serde_json::json!({ "spec": { "pause": "work" } });
+        let name = mesh_location_name(&HERE.into());
+        bed.locations().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    } else {
+        for node in ["a", "b", "c"] {
+            bed.annotate(node, "tanist.dev/pause", Some("work")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pause_lets_no_move_begin_and_undoes_one_that_is_half_made() {
+    for by in ["object", "nodes"] {
+        let marks = async |bed: &Bed| {
+            let mut marks = marks(bed).await;
+            marks.retain(|key, _| !key.ends_with("/pause"));
+            marks
+        };
+        let wish = wish("i1", "a", "b");
+        let bed = Bed::with(&["a*", "b", "c"]).await;
+        let marked = marks(&bed).await;
+        let first = stop_after(&bed, 1, &wish, 4).await.unwrap();
+        pause(&bed, by).await;
+        // The write that is under way fails, as after any check-in.
+        bed.annotate("a", LAST_SEEN, Some(&(now().seconds() + 1).to_string())).await;
+
+        let error = first.wake().await.unwrap_err();
+        assert_eq!(error.to_string(), "the location is paused: work", "{by}");
+        assert!(error.is_refusal());
+        assert_eq!(marks(&bed).await, marked, "{by}");
+
+        let (mover, _gate, _term) = bed.arbiter(1);
+        let error = mover.hold(&HERE.into(), &wish, &Nudges::new()).await.unwrap_err();
+        assert_eq!(error.to_string(), "the location is paused: work", "{by}");
+        assert_eq!(bed.status().await.moving, None, "{by}");
+
+        // The same if the arbiter has died on the way.
+        let bed = Bed::with(&["a*", "b", "c"]).await;
+        let first = stop_after(&bed, 1, &wish, 4).await.unwrap();
+        first.term.end();
+        pause(&bed, by).await;
+        let (successor, _gate, _term) = bed.arbiter(2);
+        successor.take_over().await.unwrap();
+        assert_eq!(marks(&bed).await, marked, "{by}");
+        assert_eq!(bed.status().await.moving, None, "{by}");
+    }
+}
+
+#[tokio::test]
+async fn a_move_of_which_all_is_written_is_not_undone_by_a_pause() {
+    let bed = Bed::with(&["a*", "b", "c"]).await;
+    let wish = wish("i1", "a", "b");
+    let first = stop_after(&bed, 1, &wish, 5).await.unwrap();
+    first.term.end();
+    pause(&bed, "nodes").await;
+    let (mover, _gate, _term) = bed.arbiter(1);
+    let record = mover.hold(&HERE.into(), &wish, &Nudges::new()).await.unwrap();
+    assert_eq!(record.phase, MovePhase::Written);
 }
 
 #[tokio::test]

@@ -3,6 +3,33 @@ use crate::act::leader::Nudges;
 use crate::act::tests::bed::{Bed, HERE, wish};
 
 #[tokio::test]
+async fn a_move_that_is_being_written_is_let_end_first() {
+    // Without any annotation c would lead.
+    let mut bed = Bed::with(&["a*", "b", "c+"]).await;
+    let marks = bed.marks().await;
+    let (mover, gate, _term) = bed.arbiter(1);
+    // Two reads, the record and the new leader's annotation: what follows takes the old one's away.
+    gate.close_after(4);
+    let moving = tokio::spawn(async move {
+        mover.hold(&HERE.into(), &wish("i1", "a", "b"), &Nudges::new()).await
+    });
+    gate.arrival().await;
+    let before = bed.nodes().list(&ListParams::default()).await.unwrap().items;
+    bed.leaders(&before);
+
+    let restoring = tokio::spawn(restore(bed.client.clone(), "region"));
+    let name = crate::cluster::objects::mesh_location_name(&HERE.into());
+    while bed.locations().get(&name).await.unwrap().spec.pause.is_none() {}
+    gate.open();
+
+    let moved = moving.await.unwrap();
+    restoring.await.unwrap().unwrap();
+    assert_eq!(bed.marks().await, marks, "{moved:?}");
+    let leaders = bed.leaders(&before);
+    assert!(leaders.iter().all(|leader| *leader != Some("c".into())), "{moved:?}: {leaders:?}");
+}
+
+#[tokio::test]
 async fn what_the_operator_had_is_put_back_without_an_arbiter() {
     for members in [&["a", "b", "c"][..], &["a*", "b", "c"], &["a*+", "b*+", "c*+"]] {
         let mut bed = Bed::with(members).await;
