@@ -41,7 +41,10 @@ impl Steering {
     /// # Errors
     /// If the API server does not let us.
     pub async fn request(&self, location: &Location, request: &MoveRequest) -> Result<(), Error> {
-        self.spec(location, "ask for a move", json!({ "request": request })).await
+        let MoveRequest { id, to, by, force } = request;
+        // All of it: a merge leaves what is not named as the last one had it.
+        let whole = json!({ "id": id, "to": to, "by": by, "force": force });
+        self.spec(location, "ask for a move", json!({ "request": whole })).await
     }
 
     /// Takes a request back, unless another one stands there by now: one that is answered, or that

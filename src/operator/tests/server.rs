@@ -62,6 +62,19 @@ async fn a_request_is_taken_back_but_never_that_of_another() {
 }
 
 #[tokio::test]
+async fn a_request_inherits_nothing_from_the_last_one() {
+    let bed = Bed::with(&["a*", "b"]).await;
+    let steering = Steering::new(bed.client.clone());
+    let last = MoveRequest { id: "r1".into(), to: Some("b".into()), by: "ann".into(), force: true };
+    let next = MoveRequest { id: "r2".into(), by: "bob".into(), ..MoveRequest::default() };
+    for request in [last, next] {
+        steering.request(&here(), &request).await.unwrap();
+        let standing = read(&bed).await.locations[&here()].spec.request.clone();
+        assert_eq!(standing, Some(request));
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_said_and_not_guessed() {
     let bed = Bed::with(&["a*", "b"]).await;
     let steering = Steering::new(bed.client.clone());
