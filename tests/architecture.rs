@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("net",      &["net"],                              &["std", "core", "tokio", "futures", "rtnetlink", "netlink_packet_route", "netlink_packet_core", "nix", "thiserror", "ipnet", "libc"]),
     ("cluster",  &["cluster", "evidence", "decide", "telemetry"],    &["std", "core", "kube", "k8s_openapi", "serde", "serde_json", "schemars", "tokio", "tokio_util", "futures", "backon", "jiff", "thiserror", "tracing", "json_patch", "sha2", "http", "getrandom"]),
     ("observe",  &["observe", "evidence", "net", "sys", "telemetry"], &["std", "core", "tokio", "tokio_util", "futures", "socket2", "nix", "rustix", "libc", "hmac", "sha2", "subtle", "zeroize", "base64", "getrandom", "thiserror", "tracing", "wireguard_control", "serde", "ipnet"]),
-    ("operator", &["operator", "act", "cluster", "decide", "evidence", "telemetry"], &["std", "core", "kube", "k8s_openapi", "serde", "serde_json", "json_patch", "jiff", "thiserror", "futures", "comfy_table"]),
+    ("operator", &["operator", "act", "cluster", "decide", "evidence", "telemetry"], &["std", "core", "kube", "k8s_openapi", "serde", "serde_json", "json_patch", "jiff", "thiserror", "futures", "tokio", "comfy_table"]),
     ("act",      &["act", "cluster", "decide", "evidence", "net", "telemetry"], &["std", "core", "tokio", "tokio_util", "futures", "kube", "k8s_openapi", "serde", "serde_json", "json_patch", "thiserror", "tracing", "jiff", "backon", "http", "tower", "rtnetlink"]),
 ];
 

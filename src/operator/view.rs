@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 
 use super::words;
+use crate::cluster::lease::Timing;
 use crate::cluster::objects::{
     MeshLocation, MeshLocationStatus, Peer, RelayReport, SlimNode, mesh_location_name,
     unreadable_annotations,
@@ -153,12 +155,12 @@ impl View {
     /// # Errors
     /// If the Nodes or the MeshLocations cannot be read.
     pub async fn read(client: &Client, topology_label: &str, at: UnixTime) -> Result<Self, Error> {
-        let (nodes, locations, reports, peers, leases) = futures::join!(
+        let (nodes, locations, reports, peers, arbiter) = futures::join!(
             all::<SlimNode>(client, ListParams::default()),
             all::<MeshLocation>(client, ListParams::default()),
             all::<RelayReport>(client, ListParams::default()),
             all::<Peer>(client, ListParams::default()),
-            all::<Lease>(client, ListParams::default().fields("metadata.name=tanist")),
+            arbiter(client, at, async { sleep(Timing::default().retry * 3).await }),
         );
         let nodes = nodes.map_err(Error::api("list Nodes"))?;
         let locations = locations.map_err(|error| {
@@ -179,9 +181,8 @@ impl View {
         if let Some(peers) = view.optional("Kilo Peers", peers) {
             view.peers = peers.objects.iter().map(kube::ResourceExt::name_any).collect();
         }
-        if let Some(leases) = view.optional("Leases", leases) {
-            view.arbiter =
-                leases.objects.first().map_or(Arbiter::Nobody, |lease| arbiter(lease, at));
+        if let Some(arbiter) = view.optional("Leases", arbiter) {
+            view.arbiter = arbiter;
         }
         Ok(view)
     }
@@ -224,13 +225,9 @@ impl View {
         self.unreadable.extend(unreadable.into_iter().map(said));
     }
 
-    fn optional<T>(
-        &mut self,
-        kind: &str,
-        read: Result<Listed<T>, kube::Error>,
-    ) -> Option<Listed<T>> {
+    fn optional<T>(&mut self, kind: &str, read: Result<T, kube::Error>) -> Option<T> {
         match read {
-            Ok(listed) => Some(listed),
+            Ok(found) => Some(found),
             // A kind that is not installed has no objects.
             Err(kube::Error::Api(status)) if status.code == 404 => None,
             Err(error) => {
@@ -334,8 +331,36 @@ fn told(object: RelayReport) -> (NodeName, Told) {
     (report.node.clone(), Told { report, received: received.map(UnixTime) })
 }
 
-fn arbiter(lease: &Lease, at: UnixTime) -> Arbiter {
-    let Some(spec) = &lease.spec else { return Arbiter::Nobody };
+/// Returns who holds the lease. The clocks of its holder and of this machine may differ: one that
+/// looks lapsed has lapsed only if nobody renews it during `watch` either, some renewals long.
+pub(super) async fn arbiter(
+    client: &Client,
+    at: UnixTime,
+    watch: impl Future<Output = ()>,
+) -> Result<Arbiter, kube::Error> {
+    let before = lease(client).await?;
+    let held = holder(before.as_ref(), at);
+    if !matches!(held, Arbiter::Lapsed { .. }) {
+        return Ok(held);
+    }
+    watch.await;
+    let after = lease(client).await?;
+    let held = holder(after.as_ref(), at);
+    if let Arbiter::Lapsed { holder, .. } = &held
+        && after != before
+    {
+        return Ok(Arbiter::Holds { holder: holder.clone() });
+    }
+    Ok(held)
+}
+
+async fn lease(client: &Client) -> Result<Option<LeaseSpec>, kube::Error> {
+    let params = ListParams::default().fields("metadata.name=tanist");
+    Ok(all::<Lease>(client, params).await?.objects.into_iter().find_map(|lease| lease.spec))
+}
+
+fn holder(lease: Option<&LeaseSpec>, at: UnixTime) -> Arbiter {
+    let Some(spec) = lease else { return Arbiter::Nobody };
     let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty());
     let (Some(holder), Some(renewed)) = (holder, &spec.renew_time) else { return Arbiter::Nobody };
     let renewed_ms = renewed.0.as_millisecond();

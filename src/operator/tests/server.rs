@@ -1,13 +1,14 @@
 //! The reads and writes, against an API server.
 
-use kube::api::ListParams;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 
 use crate::act::tests::bed::{Bed, HERE};
 use crate::decide::MoveRequest;
 use crate::evidence::{Location, NodeName, UnixTime};
 use crate::operator::doctor::{Scope, examine, gather};
 use crate::operator::steer::Steering;
-use crate::operator::view::{Arbiter, View};
+use crate::operator::view::{Arbiter, View, arbiter};
 
 fn here() -> Location {
     Location::from(HERE)
@@ -72,6 +73,32 @@ async fn a_request_inherits_nothing_from_the_last_one() {
         let standing = read(&bed).await.locations[&here()].spec.request.clone();
         assert_eq!(standing, Some(request));
     }
+}
+
+#[tokio::test]
+async fn a_lease_that_is_renewed_has_not_lapsed_whatever_the_clocks_say() {
+    let bed = Bed::with(&["a*"]).await;
+    let leases = kube::Api::<Lease>::namespaced(bed.client.clone(), "kube-system");
+    let renewed = |second: i64| {
+        serde_json::json!({ "metadata": { "name": "tanist" }, "spec": {
+            "holderIdentity": "a_1", "leaseDurationSeconds": 10,
+            "renewTime": jiff::Timestamp::from_second(second).unwrap().to_string(),
+        }})
+    };
+    let lease = serde_json::from_value(renewed(1_000)).unwrap();
+    leases.create(&PostParams::default(), &lease).await.unwrap();
+    let holds = Arbiter::Holds { holder: "a_1".to_owned() };
+    let lapsed = Arbiter::Lapsed { holder: "a_1".to_owned(), renewed_ms: 1_000_000 };
+
+    let unneeded = std::future::pending();
+    assert_eq!(arbiter(&bed.client, UnixTime(1_010_000), unneeded).await.unwrap(), holds);
+    let ahead = UnixTime(2_000_000);
+    assert_eq!(arbiter(&bed.client, ahead, async {}).await.unwrap(), lapsed);
+    let renewal = async {
+        let patch = Patch::Merge(renewed(1_002));
+        leases.patch("tanist", &PatchParams::default(), &patch).await.unwrap();
+    };
+    assert_eq!(arbiter(&bed.client, ahead, renewal).await.unwrap(), holds);
 }
 
 #[tokio::test]
