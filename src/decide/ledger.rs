@@ -228,9 +228,13 @@ impl Standing {
     }
 
     /// Remembers what a person should know of a move that came to nothing.
-    pub(super) fn alarm(&mut self, last: &Move, word: Word) {
+    pub(super) fn alarm(&mut self, last: &Move, word: Word, view: &View<'_>) {
+        let another = view.leadership.leader.as_ref().filter(|leader| **leader != last.to);
         self.alert = Some(match (word, last.cause) {
             (Word::Refused, _) => format!("the move to {} was given up", last.to),
+            (Word::Stranded, _) if let Some(another) = another => {
+                format!("{another} leads, and not {}: that move is left as it is", last.to)
+            }
             (Word::Stranded, _) => {
                 format!("the move to {} could be neither proven nor undone", last.to)
             }

@@ -237,6 +237,62 @@ fn a_new_leader_whose_rival_is_put_back_is_followed_by_nobody() {
 }
 
 #[test]
+fn what_passes_through_another_leader_proves_nothing() {
+    let last = |plan: &Plan| wish(plan, "a").map(|moving| (moving.to.0, moving.cause));
+    let back = Some(("a1".to_owned(), Cause::Revert));
+    #[rustfmt::skip]
+    let table = [
+        // whether a2 is Ready while a3 leads; of 16 flows lost; wished for when the time is over
+        (false, 0,  None),
+        (true,  0,  None),
+        (true,  16, None),
+        (false, 16, back),
+    ];
+    for (ready, lost, expected) in table {
+        let mut bench = Bench::new();
+        bench.convict("a1");
+        let plan = decided(&mut bench);
+        bench.obey(&plan, 3);
+        bench.findings.clear();
+        let place = Location::from("a");
+        bench.lead(&place, &"a3".into(), Moment::at(Duration::from_secs(4)));
+        if !ready {
+            bench.evidence.leaders.get_mut(&place).expect("a").ready.remove(&"a2".into());
+        }
+        bench.burst("a", 5, lost);
+
+        let case = format!("a2 is Ready: {ready}, {lost} lost");
+        let waits = Some(("a2".to_owned(), Cause::Verdict));
+        assert_eq!(last(&bench.at(6)), waits, "{case}: it may come back");
+        assert_eq!(last(&bench.at(22)), waits, "{case}");
+        let plan = bench.at(23);
+        assert_eq!(last(&plan), expected, "{case}");
+        let ended = bench.decider.memory(&place).moves.last().map(|last| last.end);
+        assert_eq!(ended, Some(End::Unproven), "{case}");
+        if expected.is_none() {
+            let told = "a3 leads, and not a2: that move is left as it is";
+            assert!(of(&plan, "a").complaints.iter().any(|said| said == told), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_new_leader_that_kilo_follows_a_little_later_is_proven() {
+    let mut bench = Bench::new();
+    bench.convict("a1");
+    let plan = decided(&mut bench);
+    bench.obey(&plan, 3);
+    bench.findings.clear();
+    bench.lead(&"a".into(), &"a1".into(), Moment::at(Duration::from_secs(3)));
+    bench.burst("a", 4, 0);
+    assert!(wish(&bench.at(4), "a").is_some(), "the old leader leads still");
+    bench.lead(&"a".into(), &"a2".into(), Moment::at(Duration::from_secs(4)));
+    assert_eq!(wish(&bench.at(5), "a"), None);
+    let memory = bench.decider.memory(&"a".into());
+    assert_eq!(memory.moves.last().map(|last| last.end), Some(End::Proven));
+}
+
+#[test]
 fn that_there_is_no_heir_is_told_once_heirs_had_time_to_answer() {
     let mut bench = Bench::new();
     bench.convict("a1");

@@ -228,7 +228,7 @@ impl Standing {
                 self.promote_next(&last, heir, view);
             }
             (Some(Action::Revert), _, Some(last)) => self.revert(&last, view),
-            (Some(Action::Alert), _, Some(last)) => self.alarm(&last, word),
+            (Some(Action::Alert), _, Some(last)) => self.alarm(&last, word, view),
             (Some(Action::Promote | Action::Revert | Action::Alert) | None, ..) => {}
         }
     }

@@ -35,9 +35,18 @@ impl Standing {
         let others = heirs.iter().filter(|heir| heir.node != moving.to);
         let in_time = view.now() < until;
         let need = needed_gain(view);
-        let shown = self.written.map_or(Proof::Lacking, |written| {
+        let mut shown = self.written.map_or(Proof::Lacking, |written| {
             proof(view.location, moving, written, need, view.situation.evidence)
         });
+        if self.written.is_some() && view.leadership.leader.as_ref() != Some(&moving.to) {
+            // What passes does so through somebody else. Ready, the new leader would lead, had not a
+            // person chosen otherwise; and who serves well is not moved for this one's sake.
+            let is_served = matches!(shown, Proof::Complete | Proof::Better);
+            if !in_time && (is_served || view.is_ready(&moving.to)) {
+                return (Word::Stranded, None);
+            }
+            shown = Proof::Lacking;
+        }
         match shown {
             Proof::Complete => (Word::Sound, None),
             Proof::Converging => (Word::Converging, None),
