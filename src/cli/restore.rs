@@ -20,7 +20,7 @@ pub(super) struct Restore {
 
 impl Restore {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        telemetry::start(telemetry::DEFAULT_FILTER)?;
+        telemetry::start("warn")?;
         block_on(async move {
             let client = self.access.client().await?;
             let restored = act::restore::restore(client, &self.access.topology_label)
