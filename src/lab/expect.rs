@@ -34,7 +34,8 @@ const NEVER: Duration = Duration::from_secs(130);
 /// A fault that is just large enough for a move is convicted within this time.
 const SMALL: Duration = Duration::from_secs(60);
 
-/// One that is too small for it is reported within this time: two windows of steady probing.
+/// One that is too small for it, or takes only what is large, is reported within this time: two
+/// windows of steady probing.
 const FAINT: Duration = Duration::from_secs(120);
 
 /// A leader that dies whole is replaced within this time.
@@ -252,12 +253,10 @@ fn does(trial: Trial<'_>) -> Does {
         | Fault::ForwardOff
         | Fault::OneWay
         | Fault::NodeDead => moves,
-        // Less than a tenth is reported, and no reason to move.
+        // Less than a tenth, or large packets alone, are reported, and no reason to move.
         Fault::Partial(share) if *share >= 10 => moves,
-        Fault::Partial(_) => Does::Report,
+        Fault::Partial(_) | Fault::Mtu(_) | Fault::MtuBetween(..) => Does::Report,
         Fault::OneWayBetween(..)
-        | Fault::Mtu(_)
-        | Fault::MtuBetween(..)
         | Fault::MemberDead
         | Fault::AgentDead
         | Fault::AgentRestart
