@@ -202,32 +202,43 @@ impl Mesh {
     }
 
     pub(crate) async fn leads(&self, node: &str) -> bool {
-        let metrics = self.metrics(&node.into()).await;
-        metrics.is_ok_and(|metrics| metrics["kilo_leader"] == 1.0)
+        self.says(&node.into(), "kilo_leader").await == Some(1.0)
     }
 
     /// Tells whether all agents say the same of themselves.
     pub(crate) async fn all_say(&self, metric: &str, value: f64) -> bool {
         for name in self.nodes.keys() {
-            let metrics = self.metrics(name).await;
-            if !metrics.is_ok_and(|metrics| metrics.get(metric) == Some(&value)) {
+            if self.says(name, metric).await != Some(value) {
                 return false;
             }
         }
         true
     }
 
-    /// Waits until every agent has looked at its mesh once more.
-    pub(crate) async fn all_reconcile_again(&self) -> anyhow::Result<()> {
-        const RECONCILES: &str = "kilo_reconciles_total";
+    /// Waits until every agent has looked at its mesh once more, which they do side by side.
+    pub(crate) async fn all_reconcile_again(&self) {
+        let mut before = BTreeMap::new();
+        until("all agents answer", async || {
+            before = self.reconciles().await;
+            before.len() == self.nodes.len()
+        })
+        .await;
+        until("all agents reconcile", async || {
+            let now = self.reconciles().await;
+            before.iter().all(|(name, count)| now.get(name) > Some(count))
+        })
+        .await;
+    }
+
+    /// Returns how often each agent that answers has looked at its mesh.
+    async fn reconciles(&self) -> BTreeMap<&NodeName, f64> {
+        let mut counts = BTreeMap::new();
         for name in self.nodes.keys() {
-            let before = self.metrics(name).await?[RECONCILES];
-            until(&format!("{name} reconciles"), async || {
-                self.metrics(name).await.is_ok_and(|metrics| metrics[RECONCILES] > before)
-            })
-            .await;
+            if let Some(count) = self.says(name, "kilo_reconciles_total").await {
+                counts.insert(name, count);
+            }
         }
-        Ok(())
+        counts
     }
 
     /// Returns what the agents have made of their nodes' kernels.
@@ -279,6 +290,11 @@ impl Mesh {
     pub(crate) async fn passes(&self, from: &str, to: &str) {
         let passes = async || self.flow(from, to).await.is_ok_and(|passed| passed);
         until(&format!("flows from {from} to {to}"), passes).await;
+    }
+
+    /// Returns the value of a metric of an agent, if it answers: it drops whoever takes too long.
+    pub(crate) async fn says(&self, node: &NodeName, metric: &str) -> Option<f64> {
+        self.metrics(node).await.ok()?.get(metric).copied()
     }
 
     /// Returns the metrics of an agent, as a sidecar reads them.
