@@ -241,6 +241,23 @@ impl Account {
         Ok(answer["status"]["token"].as_str().context("no token")?.to_owned())
     }
 
+    /// Waits until the server knows that the account may do this; whoever asks in its name before is
+    /// refused.
+    pub(crate) async fn until_it_may(self, admin: &Client, right: Value) -> anyhow::Result<()> {
+        let Self { namespace, name } = self;
+        let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {
+                "user": format!("system:serviceaccount:{namespace}:{name}"),
+                "resourceAttributes": right,
+            },
+        });
+        let may = |answer: &Answer| answer.body["status"]["allowed"] == true;
+        ask_until(admin, (Method::POST, reviews), "application/json", &review, may).await?;
+        Ok(())
+    }
+
     /// Returns a client with such a token.
     pub(crate) async fn client_on(
         self,

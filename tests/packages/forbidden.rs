@@ -96,6 +96,9 @@ pub(crate) async fn policy_keeps_nodes() -> anyhow::Result<()> {
     let server = Server::start().await?;
     let admin = installed(&server).await?;
     apply(&admin, &too_wide()).await?;
+    for account in [Account::ARBITER, Account::AGENT] {
+        account.until_it_may(&admin, json!({"verb": "delete", "resource": "nodes"})).await?;
+    }
     let arbiter = Account::ARBITER.client_on(&server, &admin, "a").await?;
     let agent = Account::AGENT.client_on(&server, &admin, "a").await?;
 

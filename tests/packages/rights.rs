@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use http::Method;
@@ -13,7 +14,7 @@ use tanist::evidence::UnixTime;
 use crate::cluster::{
     Account, Answer, LEARNT, MERGE, apply, ask, ask_until, kustomize, peers_of_kilo,
 };
-use crate::server::{Server, free_ports};
+use crate::server::{LOOK, Server, free_ports};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/tanist/leases/tanist";
 const REPORT: &str = "/apis/tanist.dev/v1alpha1/relayreports/a";
@@ -32,6 +33,7 @@ pub(crate) async fn rights_suffice() -> anyhow::Result<()> {
         let node = node(name, location, last);
         ask(&admin, (Method::POST, NODES), "application/json", &node).await?.granted()?;
     }
+    rights_are_known(&admin).await?;
     let _programs = [start_arbiter(&server, &admin).await?, start_agent(&server, &admin).await?];
 
     awaited(&admin, LEASE, |body| body["spec"]["holderIdentity"].is_string()).await?;
@@ -64,6 +66,22 @@ pub(crate) async fn rights_suffice() -> anyhow::Result<()> {
     })
     .await?;
     nothing_was_forbidden(&server)
+}
+
+/// Waits until the server knows of every binding, so that what is refused then is refused for good.
+async fn rights_are_known(admin: &Client) -> anyhow::Result<()> {
+    let nodes = |verb: &str| json!({"verb": verb, "resource": "nodes"});
+    Account::AGENT.until_it_may(admin, nodes("list")).await?;
+    Account::ARBITER.until_it_may(admin, nodes("patch")).await?;
+    for right in [
+        json!({"verb": "update", "group": "coordination.k8s.io", "resource": "leases",
+               "namespace": "tanist", "name": "tanist"}),
+        json!({"verb": "create", "group": "events.k8s.io", "resource": "events",
+               "namespace": "default"}),
+    ] {
+        Account::ARBITER.until_it_may(admin, right).await?;
+    }
+    Ok(())
 }
 
 /// Where only those may change owners who may delete as well, a report that was made without one
@@ -107,8 +125,7 @@ pub(crate) async fn doctor_sees_the_rights() -> anyhow::Result<()> {
     for list in [LOCATIONS, "/apis/tanist.dev/v1alpha1/relayreports"] {
         awaited(&admin, list, |_| true).await?;
     }
-    let broken = doctor(&server)?;
-    ensure!(broken.is_empty(), "not as expected: {broken:?}");
+    doctor_until(&server, <[String]>::is_empty).await?;
 
     for gone in [
         "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/tanist-nodes",
@@ -116,19 +133,25 @@ pub(crate) async fn doctor_sees_the_rights() -> anyhow::Result<()> {
     ] {
         ask(&admin, (Method::DELETE, gone), MERGE, &Value::Null).await?.granted()?;
     }
-    // The server learns of it a little later.
-    let told = async {
-        loop {
-            let broken = doctor(&server)?;
-            if broken.iter().any(|line| line.starts_with("tanist:tanist-agent it may not list")) {
-                return Ok::<_, anyhow::Error>(broken);
-            }
+    doctor_until(&server, |broken| {
+        let says = |start: &str| broken.iter().any(|line| line.starts_with(start));
+        says("tanist:tanist-agent it may not list") && says("mesh tanist-nodes has no binding")
+    })
+    .await
+}
+
+/// Runs `tanist doctor` until what is not fine is as expected: the server learns of roles and
+/// policies a little later.
+async fn doctor_until(server: &Server, fits: impl Fn(&[String]) -> bool) -> anyhow::Result<()> {
+    let until = Instant::now() + LEARNT;
+    loop {
+        let broken = doctor(server)?;
+        if fits(&broken) {
+            return Ok(());
         }
-    };
-    let broken = tokio::time::timeout(LEARNT, told).await.context("nothing is said")??;
-    let unbound = "mesh tanist-nodes has no binding".to_owned();
-    ensure!(broken.contains(&unbound), "{broken:?}");
-    Ok(())
+        ensure!(Instant::now() < until, "not as expected, still after {LEARNT:?}: {broken:?}");
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Returns what `tanist doctor` says of accounts and policies that is not fine.
