@@ -89,12 +89,9 @@ async fn tell(wan: Namespace, choice: &Choice) -> anyhow::Result<()> {
 
 /// Keeps what the servers and the pods said, for whoever looks into it.
 fn keep_logs(stage: &Stage) -> anyhow::Result<()> {
-    let kept = std::env::temp_dir().join("tanist-story");
-    if kept.exists() {
-        std::fs::remove_dir_all(&kept)?;
-    }
+    let kept = tempfile::Builder::new().prefix("tanist-story-").tempdir()?.keep();
     let mut copy = std::process::Command::new("cp");
-    copy.arg("-r").arg(stage.server.folder()).arg(&kept).status()?;
+    copy.arg("-r").arg(stage.server.folder().join(".")).arg(&kept).status()?;
     eprintln!("the logs are in {}", kept.display());
     Ok(())
 }

@@ -17,7 +17,6 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -28,7 +27,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::{Pid, getegid, geteuid, getpid};
+use nix::unistd::{Pid, getegid, geteuid, getpid, mkdtemp};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 
@@ -176,11 +175,9 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn create() -> Result<Self, Error> {
-        let path = std::env::temp_dir().join(format!("tanist-lab-{}", std::process::id()));
-        let made = fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(failed("create a working folder"))?;
-
-        Ok(Self(path))
+        // A process number comes again, in a container soon, and a lab that was killed left its folder.
+        let made = mkdtemp(&std::env::temp_dir().join("tanist-lab-XXXXXX"));
+        made.map(Self).map_err(|source| failed("create a working folder")(source.into()))
     }
 }
 
@@ -314,5 +311,19 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 async fn work(mut queue: mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = queue.recv().await {
         job();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_new_each_time() {
+        let (one, two) = (Folder::create().unwrap(), Folder::create().unwrap());
+        assert_ne!(one.0, two.0);
+
+        drop(one);
+        assert!(two.0.is_dir());
     }
 }

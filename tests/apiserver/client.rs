@@ -1,5 +1,7 @@
 //! A client that shows status codes as they are, and the objects that the tests need.
 
+use std::time::Duration;
+
 use http::{Method, Request};
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -18,6 +20,9 @@ pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 pub(crate) const NODES: &str = "/api/v1/nodes";
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
 pub(crate) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// How long a server may take to serve what it was told to.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A server under test: our own, or the one that the environment names.
 pub(crate) struct Cluster {
@@ -106,6 +111,21 @@ impl Cluster {
         self.send(Method::GET, path, JSON, "").await
     }
 
+    /// Asks until the answer has this code: a definition is served, or no longer, some time after it
+    /// is written.
+    pub(crate) async fn get_until(&self, path: &str, code: u16) {
+        let asked = tokio::time::timeout(LIMIT, async {
+            loop {
+                match self.get(path).await.code {
+                    answered if answered == code => break,
+                    200 | 404 | 503 => tokio::task::yield_now().await,
+                    other => panic!("{other} from {path}"),
+                }
+            }
+        });
+        assert!(asked.await.is_ok(), "no {code} from {path} in {LIMIT:?}");
+    }
+
     pub(crate) async fn get_as(&self, path: &str, accept: &str) -> Value {
         let request = Request::get(path).header("accept", accept).body(Body::empty()).unwrap();
         self.ask(request).await.expect(200)
@@ -138,13 +158,7 @@ impl Cluster {
         let made = self.post(DEFINITIONS, &definition(plural)).await;
         assert!(matches!(made.code, 201 | 409), "{}", made.body);
         let path = format!("/apis/conformance.tanist.dev/v1/{plural}");
-        loop {
-            match self.get(&path).await.code {
-                200 => break,
-                404 | 503 => tokio::task::yield_now().await,
-                code => panic!("{code} from {path}"),
-            }
-        }
+        self.get_until(&path, 200).await;
         self.delete(&path).await;
 
         path

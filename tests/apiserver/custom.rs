@@ -123,9 +123,7 @@ async fn definitions_come_and_go() {
     cluster.delete(&path).await.expect(200);
     let group = "/apis/never.tanist.dev/v1/passings";
     assert_eq!(cluster.get(group).await.expect(404), "404 page not found\n");
-    while cluster.get("/apis/conformance.tanist.dev/v1/passings").await.code != 404 {
-        tokio::task::yield_now().await;
-    }
+    cluster.get_until("/apis/conformance.tanist.dev/v1/passings", 404).await;
 }
 
 #[tokio::test]

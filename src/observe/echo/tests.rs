@@ -22,7 +22,16 @@ fn ring(lines: &[&str]) -> Arc<Keyring> {
 }
 
 fn responder(keys: &[&str]) -> Responder {
-    Responder::bind(0, watch::channel(ring(keys)).1, Limits::default()).unwrap()
+    Responder::anywhere(&watch::channel(ring(keys)).1)
+}
+
+impl Responder {
+    /// Listens on any port. One that is free for TCP may be another test's for UDP: then on the next.
+    pub(crate) fn anywhere(keys: &watch::Receiver<Arc<Keyring>>) -> Self {
+        let bind = || Self::bind(0, keys.clone(), Limits::default());
+        let found = std::iter::repeat_with(bind).take(10).find_map(Result::ok);
+        found.expect("some port is free for UDP and TCP")
+    }
 }
 
 fn packet(incarnation: u32, sequence: u32, body: Body) -> Packet {
@@ -303,7 +312,7 @@ async fn keys_rotate_without_a_dark_moment() {
     let (one_keys, one_seen) = watch::channel(ring(steps[0]));
     let (two_keys, two_seen) = watch::channel(ring(steps[0]));
     let node = |name: &str, keys: &watch::Receiver<Arc<Keyring>>| {
-        let responder = Responder::bind(0, keys.clone(), Limits::default()).unwrap();
+        let responder = Responder::anywhere(keys);
         (Prober::new(&name.into(), keys.clone()), responder)
     };
     let (one, two) = (node("one", &one_seen), node("two", &two_seen));
@@ -355,9 +364,15 @@ async fn a_flood_does_not_hide_honest_probes() {
         let Counts { forged, dropped, .. } = responder.counts();
         let result = prober.probe(Flow::NewUdp, &aim(&responder), AMPLE).await.result;
         assert!(matches!(result, ProbeResult::Answered { .. }), "{result:?} after {passed}");
-        while responder.counts().forged < forged + 50 || responder.counts().dropped < dropped + 50 {
-            tokio::task::yield_now().await;
-        }
+        let flooded = async {
+            while responder.counts().forged < forged + 50
+                || responder.counts().dropped < dropped + 50
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        let flooded = tokio::time::timeout(AMPLE, flooded).await;
+        flooded.unwrap_or_else(|_| panic!("the flood has dried up: {:?}", responder.counts()));
     }
     for flood in floods {
         flood.abort();

@@ -23,7 +23,7 @@ fn prober() -> Prober {
 }
 
 fn responder() -> Responder {
-    Responder::bind(0, keys(&[KEY]), Limits::default()).unwrap()
+    Responder::anywhere(&keys(&[KEY]))
 }
 
 fn aim(address: &str, port: u16) -> Aim {
