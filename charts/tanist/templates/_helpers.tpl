@@ -11,9 +11,3 @@
 {{- $text := .root.Files.Get (printf "files/%s" .name) -}}
 {{- regexReplaceAll "(?m)^( *)namespace: tanist$" $text (printf "${1}namespace: %s" .root.Release.Namespace) -}}
 {{- end }}
-
-{{- define "tanist.pull" -}}
-{{- if ne .Values.image.pullPolicy "IfNotPresent" }}
-        imagePullPolicy: {{ .Values.image.pullPolicy }}
-{{- end }}
-{{- end }}
