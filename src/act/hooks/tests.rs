@@ -81,7 +81,7 @@ async fn a_hook_is_told_after_a_move() {
             tokio::task::yield_now().await;
         }
     };
-    let heard = heard.await;
+    let heard = tokio::time::timeout(TELL, heard).await.expect("the hook is told");
     assert_eq!((&heard["event"], &heard["outcome"]), (&"after-move".into(), &"verified".into()));
 }
 
@@ -110,4 +110,15 @@ async fn what_is_not_a_url_is_said_at_once() {
     for url in ["", "ftp://host/", "host:80", "/path"] {
         assert!(matches!(Hooks::new(Some(url), None), Err(HookError::Url(_))), "{url}");
     }
+}
+
+/// A hook that is called in plain text needs nobody's certificate, and some images have none.
+#[test]
+fn a_plain_hook_is_asked_where_there_are_no_certificates() {
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "act::hooks::tests::a_hook_is_asked_and_may_veto"]);
+    again.envs([("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")]);
+
+    let said = String::from_utf8(again.output().unwrap().stdout).unwrap();
+    assert!(said.contains("1 passed; 0 failed"), "{said}");
 }
