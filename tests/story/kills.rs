@@ -20,15 +20,12 @@ use crate::mesh::Change;
 use crate::plot::Before;
 use crate::proxy::{Ambush, Fate, Side};
 use crate::server::Part;
-use crate::stage::{CLOUD, FIRST, HEIR, LEASE, Stage};
+use crate::stage::{CLOUD, FIRST, HEIR, LEASE, REFUSED, Stage};
 use crate::until::awaited;
 use crate::writes::{Step, Who, Write};
 
 /// Within which time a fault must come to the write that is waited for.
 const SOON: Duration = Duration::from_secs(60);
-
-/// The exit code of a command that was refused.
-const REFUSED: i32 = 3;
 
 /// Tries all that are chosen.
 pub(crate) async fn all(stage: &mut Stage, before: &Before, choice: &Choice) -> anyhow::Result<()> {
@@ -143,7 +140,7 @@ async fn try_it(stage: &mut Stage, before: &Before, case: &Case) -> anyhow::Resu
 async fn prepare(stage: &Stage, deed: Deed) -> anyhow::Result<()> {
     stage.ready().await?;
     if deed == Deed::Restore {
-        stage.person(&["move", CLOUD, "--to", HEIR, "--yes"]).await?;
+        stage.moved(HEIR).await?;
         stage.led_by(HEIR).await?;
     }
     Ok(())

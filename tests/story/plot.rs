@@ -1,6 +1,6 @@
 //! The story, chapter by chapter, as `docs/` tells an operator to go about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
 use http::Method;
@@ -11,7 +11,7 @@ use tanist::evidence::Location;
 use crate::cluster::{MERGE, ask};
 use crate::mesh::Change;
 use crate::objects;
-use crate::stage::{CLOUD, FIRST, HEIR, Stage};
+use crate::stage::{CLOUD, FIRST, HEIR, REFUSED, Stage};
 use crate::until::awaited;
 
 /// What a mesh has on its own account, so that it can be compared with what is left.
@@ -42,13 +42,18 @@ pub(crate) async fn before(stage: &Stage) -> anyhow::Result<Before> {
     stage.led_by(FIRST).await?;
     awaited("every Kilo agent has written all its annotations", async || {
         let nodes = stage.get("/api/v1/nodes").await?;
+        let mut known = BTreeSet::new();
         for node in nodes["items"].as_array().into_iter().flatten() {
             let (name, annotations) = (&node["metadata"]["name"], &node["metadata"]["annotations"]);
             ensure!(annotations["kilo.squat.ai/key"].is_string(), "{name} has not checked in");
             let leads = stage.vigil.leaders().values().any(|leader| *name == *leader.0);
-            let has =
-                annotations["kilo.squat.ai/wireguard-ip"].as_str().is_some_and(|ip| !ip.is_empty());
-            ensure!(leads == has, "{name} does not know yet whether it leads");
+            let ip = annotations["kilo.squat.ai/wireguard-ip"].as_str().filter(|ip| !ip.is_empty());
+            ensure!(leads == ip.is_some(), "{name} does not know yet whether it leads");
+            // Whoever saw one location only took the first address, as the first of both does.
+            ensure!(
+                ip.is_none_or(|ip| known.insert(ip)),
+                "{name} does not know both locations yet"
+            );
         }
         ensure!(stage.vigil.leaders().len() == 2, "a location has no leader");
         Ok(())
@@ -129,13 +134,7 @@ pub(crate) async fn act(stage: &mut Stage) -> anyhow::Result<()> {
 pub(crate) async fn by_hand(stage: &Stage) -> anyhow::Result<()> {
     let location = Location::from(CLOUD);
     stage.vigil.look();
-    let said = stage.person(&["move", CLOUD, "--to", "cloud-3", "--yes"]).await;
-    let said = match said {
-        Ok(said) => said,
-        // The best heir may have been that one.
-        Err(_) => stage.person(&["move", CLOUD, "--to", FIRST, "--yes"]).await?,
-    };
-    show(&said);
+    show(&stage.moved("cloud-3").await?);
     stage.fit(FIRST).await?;
     stage.person(&["pin", FIRST, "--yes"]).await?;
     stage.led_by(FIRST).await?;
@@ -150,10 +149,9 @@ pub(crate) async fn by_hand(stage: &Stage) -> anyhow::Result<()> {
 
     stage.person(&["pause", CLOUD, "--why", "work on the racks"]).await?;
     let refused = stage.tanist(&["move", CLOUD, "--to", HEIR, "--yes"]).await?;
-    ensure!(refused.code == 3, "moved while paused: {}", refused.text);
+    ensure!(refused.code == REFUSED, "moved while paused: {}", refused.text);
     stage.person(&["resume", CLOUD]).await?;
-    stage.fit(HEIR).await?;
-    stage.person(&["move", CLOUD, "--to", HEIR, "--yes"]).await?;
+    stage.moved(HEIR).await?;
     stage.led_by(HEIR).await?;
     stage.vigil.only(&location, &[FIRST, HEIR, "cloud-3"])?;
     stage.say(&format!(

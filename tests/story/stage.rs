@@ -38,6 +38,9 @@ pub(crate) const CLOUD: &str = "cloud";
 pub(crate) const FIRST: &str = "cloud-1";
 pub(crate) const HEIR: &str = "cloud-2";
 
+/// The exit code of a command that was refused.
+pub(crate) const REFUSED: i32 = 3;
+
 /// Where arbiters agree on one of them.
 pub(crate) const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/tanist/leases/tanist";
 
@@ -152,6 +155,21 @@ impl Stage {
     /// Runs one of Tanist's commands that must succeed.
     pub(crate) async fn person(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let printed = self.tanist(arguments).await?;
+        ensure!(printed.code == 0, "tanist {arguments:?}: {}: {}", printed.code, printed.text);
+        Ok(printed.text)
+    }
+
+    /// Moves the leader as a person does who is refused while the heir is not fit: a test of it that
+    /// came late makes it so for some seconds.
+    pub(crate) async fn moved(&self, to: &str) -> anyhow::Result<String> {
+        let arguments = ["move", CLOUD, "--to", to, "--yes"];
+        let printed = awaited(&format!("a move to {to} is granted"), async || {
+            self.ready().await?;
+            let printed = self.tanist(&arguments).await?;
+            ensure!(printed.code != REFUSED, "{}", printed.text);
+            Ok(printed)
+        })
+        .await?;
         ensure!(printed.code == 0, "tanist {arguments:?}: {}: {}", printed.code, printed.text);
         Ok(printed.text)
     }
