@@ -32,7 +32,7 @@ conformance:
 	tools/with-servers $(CARGO) test --test apiserver
 
 # One story on a real API server, from installation to removal, with whoever has a part in it killed
-# before and after its writes; `make story KILLS=every` tries each kill, some 25 minutes.
+# around a write of each kind; `make story KILLS=every` tries each kill, some 25 minutes.
 story: nft servers packers
 	$(CARGO) test --test story -- $(KILLS)
 
