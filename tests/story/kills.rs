@@ -118,7 +118,7 @@ async fn try_it(stage: &mut Stage, before: &Before, case: &Case) -> anyhow::Resu
     prepare(stage, case.deed).await?;
     let began = Instant::now();
     let history = stage.location(CLOUD).await?.moves;
-    let holder = holder(stage).await?;
+    let holder = stage.holder().await?;
     stage.vigil.look();
     let (strike, told) = mpsc::unbounded_channel();
     let (step, object) = case.place.clone();
@@ -283,13 +283,6 @@ fn at_rest(status: &MeshLocationStatus) -> anyhow::Result<()> {
     ensure!(status.moving.is_none(), "{:?}", status.moving);
     ensure!(status.leader.is_some(), "nobody leads");
     Ok(())
-}
-
-/// Returns the node of the arbiter that holds the lease.
-async fn holder(stage: &Stage) -> anyhow::Result<String> {
-    let holder = text(&stage.get(LEASE).await?["spec"]["holderIdentity"])?;
-    let (node, _chance) = holder.split_once('_').context("an identity without a node")?;
-    Ok(node.to_owned())
 }
 
 /// Runs a person's command, and kills on the way; returns its exit code, none if it was killed.

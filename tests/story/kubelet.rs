@@ -139,14 +139,28 @@ impl Kubelet {
 
     /// Kills, as SIGKILL does, the process of an account on a node; it is started again at once.
     pub(crate) fn kill(&self, account: &str, node: &str) -> anyhow::Result<()> {
-        let mut pods = self.pods.iter();
-        let pod = pods.find(|(name, pod)| name.starts_with(account) && pod.node == node);
-        let (_, pod) = pod.with_context(|| format!("no {account} on {node}"))?;
+        let (_, pod) = self.pod_of(account, node)?;
         let mut life = pod.process.life();
         let pid = life.pid.take().context("it does not run")?;
         life.killed += 1;
         kill(pid, Signal::SIGKILL)?;
         Ok(())
+    }
+
+    /// Returns the folder of a volume of the Pod of an account on a node.
+    pub(crate) fn volume_of(
+        &self,
+        (account, node): (&str, &str),
+        volume: &str,
+    ) -> anyhow::Result<PathBuf> {
+        let (name, _) = self.pod_of(account, node)?;
+        Ok(self.folder.join(name).join("volumes").join(volume))
+    }
+
+    fn pod_of(&self, account: &str, node: &str) -> anyhow::Result<(&String, &Pod)> {
+        let mut pods = self.pods.iter();
+        let pod = pods.find(|(name, pod)| name.starts_with(account) && pod.node == node);
+        pod.with_context(|| format!("no {account} on {node}"))
     }
 
     /// Returns what ended although nobody had ended it.
@@ -225,6 +239,8 @@ impl Kubelet {
         let there = folder.join("volumes").join(text(&volume["name"])?);
         std::fs::create_dir_all(&there)?;
         if volume["emptyDir"].is_object() {
+            // Whatever user the container has.
+            std::fs::set_permissions(&there, Permissions::from_mode(0o777))?;
             return Ok(there);
         }
         if let Some(name) = volume["secret"]["secretName"].as_str() {

@@ -31,6 +31,7 @@ arbiter:
   - {name: TANIST_DAILY_MOVES, value: \"1000\"}
   - {name: TANIST_QUIET, value: 3s}
   - {name: TANIST_RETURN_QUIET, value: 3s}
+  - {name: TANIST_JOURNAL, value: /var/lib/tanist/journal}
 agent:
   extraEnv:
   - {name: TANIST_KILO_SETTLE, value: 3s}
@@ -123,6 +124,7 @@ pub(crate) async fn act(stage: &mut Stage) -> anyhow::Result<()> {
     show(&describe(stage, FIRST).await?);
     show(&describe(stage, &to).await?);
     show(&stage.person(&["history"]).await?);
+    stage.say(&format!("the arbiter's journal, replayed: {}", stage.replay().await?));
     let incident = moved.moves[0].incident.clone();
     stage.person(&["ack", CLOUD]).await?;
     stage.fit(FIRST).await?;

@@ -1,7 +1,7 @@
 //! Everything that the story happens on: mesh, servers, the way between them, and who stands in for
 //! the rest of a cluster; and what a person does there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 use tanist::cluster::objects::{MeshLocation, MeshLocationStatus, mesh_location_name};
 use tanist::evidence::Location;
+use tanist::lab::journals;
 use tanist::lab::mesh::now;
 use tanist::lab::namespace::Namespace;
 use tanist::lab::topology::SERVER;
@@ -214,6 +215,24 @@ impl Stage {
             Ok(())
         })
         .await
+    }
+
+    /// Returns the node of the arbiter that holds the lease.
+    pub(crate) async fn holder(&self) -> anyhow::Result<String> {
+        let holder = text(&self.get(LEASE).await?["spec"]["holderIdentity"])?;
+        let (node, _chance) = holder.split_once('_').context("an identity without a node")?;
+        Ok(node.to_owned())
+    }
+
+    /// Replays the journal of the arbiter that holds the lease, out of its Pod's volume; returns what
+    /// is said of it.
+    pub(crate) async fn replay(&self) -> anyhow::Result<String> {
+        let arbiter = ("tanist-arbiter", &*self.holder().await?);
+        let journal = self.kubelet.volume_of(arbiter, "journal")?.join("journal");
+        let program = Path::new(env!("CARGO_BIN_EXE_tanist"));
+        let replayed = journals::replay(program, &journal).await?;
+        ensure!(replayed.same, "the journal: {}", replayed.said);
+        Ok(replayed.said)
     }
 
     /// Waits until an arbiter holds the lease, and would follow a person's wish: it knows who leads
