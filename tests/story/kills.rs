@@ -101,11 +101,17 @@ async fn places(stage: &mut Stage, before: &Before, deed: Deed) -> anyhow::Resul
 }
 
 /// Tells whether a write belongs to a deed: leases, Events, reports and what a status says for
-/// people come all the time, with or without it.
+/// people come all the time, with or without it, and so may a new term with its fence.
 fn counts(deed: Deed, write: &Write) -> bool {
     let constant = matches!(
         write.step,
-        Step::Lease | Step::Release | Step::Event | Step::Report | Step::Status | Step::Other
+        Step::Lease
+            | Step::Release
+            | Step::Fence
+            | Step::Event
+            | Step::Report
+            | Step::Status
+            | Step::Other
     ) || (write.step == Step::Inquest && deed != Deed::Fault);
     let by = match deed {
         Deed::Restore => write.who == Who::Person,
