@@ -71,8 +71,9 @@ fn target(host: &Host) -> Target {
     }
 }
 
-/// A large probe is as large as its own interface carries, and says what a router on the way would
-/// carry instead; again the next time, though the kernel has learned it by then. The answer leaves
+/// A large probe is as large as its own interface carries, or as what a router on the way says that
+/// it carries instead; so the next time too, though the kernel has learned it by then. If what is as
+/// large as that dies, it is lost. The answer leaves
 /// from the address asked: the kernel by itself would take the overlay's.
 async fn large(tester: &Host, counter: &Host) -> anyhow::Result<()> {
     let prober = Arc::new(Prober::new(&tester.place.name, keys()?));
@@ -87,11 +88,21 @@ async fn large(tester: &Host, counter: &Host) -> anyhow::Result<()> {
 
     tester.host.run(async || Netlink::open()?.set_mtu(OVERLAY, 1200).await).await??;
     for _ in 0..2 {
-        let too_big = probe(&tester.pod, &prober, Flow::Large, address).await?;
-        assert!(matches!(too_big, ProbeResult::TooBig { mtu: Some(1200) }), "{too_big:?}");
+        let fits = probe(&tester.pod, &prober, Flow::Large, address).await?;
+        let ProbeResult::Answered { seen: Some(seen), .. } = fits else {
+            anyhow::bail!("not answered: {fits:?}")
+        };
+        assert_eq!(seen.length, 1200 - 28, "as large as the router carries");
         let small = probe(&tester.pod, &prober, Flow::NewUdp, address).await?;
         assert!(matches!(small, ProbeResult::Answered { .. }), "{small:?}");
     }
+
+    let rules = "table inet test {\nchain input {\ntype filter hook input priority 10;\n\
+                 udp dport 1108 meta length > 1100 drop\n}\n}\n";
+    firewall::apply(&counter.host, rules.to_owned()).await?;
+    let dies = probe_within(SHORT, &tester.pod, &prober, Flow::Large, address).await?;
+    assert!(matches!(dies, ProbeResult::Lost), "{dies:?}");
+    firewall::apply(&counter.host, "delete table inet test".to_owned()).await?;
 
     // Its own interface becoming narrower is no finding about the way.
     tester.pod.run(async || Netlink::open()?.set_mtu("eth0", 1100).await).await??;

@@ -132,10 +132,8 @@ impl Hands for RealHands {
         let outcome = match result {
             ProbeResult::Answered { round_trip, .. } => Outcome::Answered { round_trip },
             ProbeResult::Lost => Outcome::Lost,
-            // Who is told what fits sends less: that is no black hole.
-            ProbeResult::TooBig { .. } | ProbeResult::Refused | ProbeResult::Unsent(_) => {
-                Outcome::Unsent
-            }
+            // Who is told at each step what fits sends less: that is no black hole.
+            ProbeResult::TooBig | ProbeResult::Refused | ProbeResult::Unsent(_) => Outcome::Unsent,
         };
         self.metrics.probed(shot, outcome);
         (outcome, overdue)

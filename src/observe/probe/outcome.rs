@@ -55,11 +55,8 @@ pub enum ProbeResult {
     /// The far end's own kernel says that nobody listens there, or hung up: the flow came through,
     /// our responder did not answer. Neither a loss on the way nor an authenticated proof of it.
     Refused,
-    /// A router says that a large probe does not fit.
-    TooBig {
-        /// What would fit, where it is told.
-        mtu: Option<u32>,
-    },
+    /// A router says that a large probe does not fit, nor did one of the size that it had told.
+    TooBig,
     /// Nothing was sent, which is no evidence of loss.
     Unsent(Unsent),
 }

@@ -23,10 +23,11 @@ pub(super) fn keep_errors(socket: &Socket, to: SocketAddr) -> io::Result<()> {
 }
 
 /// Tells whether an error is the far end's own refusal. A reset of TCP carries its name; of the
-/// ICMP errors in the queue the last one counts.
+/// ICMP errors in the queue the last one counts. Whatever the error, the queue is empty afterwards:
+/// it takes room in a socket that is kept.
 pub(super) fn is_refusal(error: &io::Error, socket: &impl AsRawFd, to: SocketAddr) -> bool {
-    error.kind() == ErrorKind::ConnectionRefused
-        && offender(socket.as_raw_fd(), to).is_none_or(|offender| offender == to.ip())
+    let offender = offender(socket.as_raw_fd(), to);
+    error.kind() == ErrorKind::ConnectionRefused && offender.is_none_or(|by| by == to.ip())
 }
 
 /// Empties the error queue; returns who sent the last of its ICMP errors, if there were any.

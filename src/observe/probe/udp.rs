@@ -47,8 +47,8 @@ impl Prober {
         matches!(received, Ok(Ok(Body::Answer(_)))).then(|| sent.elapsed())
     }
 
-    /// Sends one datagram with DF set, as large as the interface carries, on a flow of its own. The
-    /// answer is as large.
+    /// Sends one datagram with DF set, as large as the interface carries, on a flow of its own; if a
+    /// router on the way says what it carries instead, one as large as that. The answer is as large.
     pub(super) async fn large(&self, aim: &Aim, wait: Duration) -> Result<ProbeResult, Unsent> {
         let socket = self.connect_udp(aim, |socket| probe_mtu(socket, aim.address))?;
         let request = self.request(Flow::Large);
@@ -61,7 +61,14 @@ impl Prober {
                 self.exchange(&socket, &request, length, wait).await.map(result)
             }
             Ok(Exchange { refusal: Some(error), .. }) if is_too_big(&error) => {
-                Ok(ProbeResult::TooBig { mtu: mtu(&socket, aim.address) })
+                let Some(told) = mtu(&socket, aim.address) else { return Ok(ProbeResult::TooBig) };
+                let (request, length) = (self.request(Flow::Large), payload(told, aim.address));
+                match self.exchange(&socket, &request, length, wait).await? {
+                    Exchange { refusal: Some(error), .. } if is_too_big(&error) => {
+                        Ok(ProbeResult::TooBig)
+                    }
+                    exchange => Ok(result(exchange)),
+                }
             }
             exchange => exchange.map(result),
         }
@@ -145,7 +152,6 @@ impl Prober {
     /// kernel has learned of the way beyond since does not count: it would hide what is sought.
     fn widest(&self, socket: &UdpSocket, aim: &Aim) -> usize {
         let known = mtu(socket, aim.address).unwrap_or(0);
-        let headers = if aim.address.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
         let mut widest = lock(&self.widest);
         if widest.len() >= REMEMBERED {
             widest.clear();
@@ -153,8 +159,14 @@ impl Prober {
         let widest = widest.entry(aim.address.ip()).or_insert(known);
         *widest = known.max(*widest);
 
-        (*widest).saturating_sub(headers).min(LONGEST as u32) as usize
+        payload(*widest, aim.address)
     }
+}
+
+/// Returns how long a datagram's payload may be in a packet of that size.
+fn payload(mtu: u32, to: SocketAddr) -> usize {
+    let headers = if to.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
+    mtu.saturating_sub(headers).min(LONGEST as u32) as usize
 }
 
 /// What came back: the answer and how long it took, or word that there will be none, or neither.

@@ -39,9 +39,9 @@ impl Lane {
         }
     }
 
-    /// Returns the time between two turns of a node with these targets; none if it has no part in
-    /// the lane.
-    fn period(self, targets: &Targets, rates: &Rates) -> Option<Duration> {
+    /// Returns the time from this turn to the next of a node with these targets that has `taken` so
+    /// many; none if it has no part in the lane.
+    fn period(self, targets: &Targets, rates: &Rates, taken: usize) -> Option<Duration> {
         let none = match self {
             Self::Fresh | Self::Tcp => targets.rotation.is_empty(),
             Self::Kept | Self::Rare => targets.fixed.is_empty(),
@@ -64,6 +64,10 @@ impl Lane {
             (Self::Heirs, Role::Leader | Role::Witness) => {
                 Some(rates.heirs / targets.heirs.len() as u32)
             }
+            // They mean nothing until they have worked once, so the first round is a quick one.
+            (Self::Rare, Role::Leader | Role::Witness) if taken < targets.fixed.len() => {
+                Some(rates.rare / targets.fixed.len() as u32)
+            }
             (Self::Rare, Role::Leader | Role::Witness) => Some(rates.rare),
             (Self::Hairpin, Role::Leader | Role::Witness) => Some(rates.hairpin),
         }
@@ -80,6 +84,8 @@ pub(super) struct Lanes {
 struct Turn {
     due: Moment,
     count: usize,
+    /// How many turns there were.
+    taken: usize,
 }
 
 impl Lanes {
@@ -98,14 +104,16 @@ impl Lanes {
         now: Moment,
     ) {
         for lane in Lane::ALL {
-            let Some(period) = lane.period(targets, rates) else {
+            let taken = self.turns.get(&lane).map_or(0, |turn| turn.taken);
+            let Some(period) = lane.period(targets, rates, taken) else {
                 self.turns.remove(&lane);
                 continue;
             };
             let latest = now + period;
             let first = now + period.mul_f64(random.unit());
             let start = random.below(usize::from(u16::MAX));
-            let turn = self.turns.entry(lane).or_insert(Turn { due: first, count: start });
+            let turn =
+                self.turns.entry(lane).or_insert(Turn { due: first, count: start, taken: 0 });
             turn.due = turn.due.min(latest);
         }
     }
@@ -128,8 +136,7 @@ impl Lanes {
             if lane == Lane::Hairpin {
                 continue;
             }
-            let period = lane.period(targets, rates);
-            let Some(count) = self.take(lane, period, random, now) else { continue };
+            let Some(count) = self.take(lane, (targets, rates), random, now) else { continue };
             let (spot, kinds): (_, &[Flow]) = match lane {
                 Lane::Fresh => (visit(&targets.rotation, count), &[Flow::NewUdp]),
                 Lane::Tcp => (visit(&targets.rotation, count), &[Flow::NewTcp]),
@@ -154,22 +161,22 @@ impl Lanes {
         random: &mut Random,
         now: Moment,
     ) -> Option<HairpinShot> {
-        let period = Lane::Hairpin.period(targets, rates);
-        let count = self.take(Lane::Hairpin, period, random, now)?;
+        let count = self.take(Lane::Hairpin, (targets, rates), random, now)?;
         nth(&targets.hairpins, count).cloned()
     }
 
     fn take(
         &mut self,
         lane: Lane,
-        period: Option<Duration>,
+        (targets, rates): (&Targets, &Rates),
         random: &mut Random,
         now: Moment,
     ) -> Option<usize> {
         let turn = self.turns.get_mut(&lane).filter(|turn| turn.due <= now)?;
-        let due = now + random.jitter(period?);
+        let taken = turn.taken.saturating_add(1);
+        let due = now + random.jitter(lane.period(targets, rates, taken)?);
         let count = turn.count;
-        *turn = Turn { due, count: count.wrapping_add(1) };
+        *turn = Turn { due, count: count.wrapping_add(1), taken };
         Some(count)
     }
 }
