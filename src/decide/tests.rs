@@ -163,6 +163,15 @@ fn what_the_agents_follow_tells_who_leads_where_a_name_may_decide() {
         let said = "a2 if the DNS name in its endpoint stands for a public address, else a1";
         assert_eq!(complaints.iter().any(|it| it.contains(said)), unknown, "{told:?}");
     }
+
+    // The last word of a node that has died does not count.
+    let mut bench = Bench::new();
+    name_may_decide(&mut bench);
+    for (node, leader) in [("a2", "a1"), ("a3", "a2")] {
+        bench.reporter(node).leader_seen = Some(leader.into());
+    }
+    bench.evidence.leaders.get_mut(&"a".into()).expect("a").ready.remove(&"a3".into());
+    assert_eq!(of(&bench.at(1), "a").complaints, Vec::<String>::new());
 }
 
 #[test]

@@ -6,8 +6,8 @@ use super::turn::View;
 use crate::evidence::NodeName;
 use crate::evidence::kilo;
 
-/// Returns a node that may lead in the expected leader's place, unless every member that tells whom
-/// its routes follow names that leader.
+/// Returns a node that may lead in the expected leader's place, unless every Ready member whose word
+/// counts, and that tells whom its routes follow, names that leader.
 pub(super) fn unresolved(view: &View<'_>) -> Option<NodeName> {
     let evidence = view.situation.evidence;
     let leader = view.leadership.leader.as_ref();
@@ -15,7 +15,9 @@ pub(super) fn unresolved(view: &View<'_>) -> Option<NodeName> {
         view.leadership.ready.iter().filter_map(|name| evidence.mesh.nodes.get(name)).collect();
     let rival = kilo::rivals(&ready).first().map(|node| node.name.clone())?;
 
-    let members = view.leadership.members.iter().filter_map(|node| evidence.reporters.get(node));
+    // The last word of a node that has died stands in its report for as long as its Node is there.
+    let members = view.leadership.ready.iter().filter_map(|node| evidence.reporters.get(node));
+    let members = members.filter(|member| member.abstains.is_none());
     let mut seen = members.filter_map(|member| member.leader_seen.as_ref()).peekable();
     let agreed = seen.peek().is_some() && seen.all(|seen| Some(seen) == leader);
     (!agreed).then_some(rival)
