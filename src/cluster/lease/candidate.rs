@@ -129,7 +129,12 @@ impl<S: Server> Candidate<S> {
                 Ok(Attempt::Won(lease)) => return *lease,
                 Ok(Attempt::NotBefore(wait)) => wait,
                 Err(ServerError::Conflict) => Duration::ZERO,
-                Err(error) => {
+                Err(error @ ServerError::Refused(_)) => {
+                    self.hear(Instant::now());
+                    tracing::debug!(error = %Chain(&error), "Lease is out of reach");
+                    Duration::MAX
+                }
+                Err(error @ (ServerError::Silent | ServerError::Other(_))) => {
                     if matches!(self.answered, Answered::Unasked) {
                         self.answered = Answered::Never;
                     }

@@ -18,6 +18,8 @@ pub(crate) struct Fault {
     pub(crate) after: Duration,
     /// The answer gets lost: the caller sees an error.
     pub(crate) lost: bool,
+    /// The server refuses, and does nothing.
+    pub(crate) refused: bool,
 }
 
 /// The API server's one copy of the lease.
@@ -120,6 +122,9 @@ impl Line {
             let mut next = self.next.lock().unwrap();
             next.0.pop_front().unwrap_or(next.1)
         };
+        if fault.refused {
+            return Err(ServerError::Refused("403".into()));
+        }
         let store = self.store.clone();
         let under_way = tokio::spawn(async move {
             sleep(fault.before).await;

@@ -27,6 +27,9 @@ pub enum ServerError {
     /// No answer in time.
     #[error("call the API server for the lease: no answer in time")]
     Silent,
+    /// The server answers, and does not let us.
+    #[error("call the API server for the lease: it refuses")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Anything else.
     #[error("call the API server for the lease")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -64,8 +67,11 @@ impl Server for KubeServer {
 }
 
 fn failed(error: kube::Error) -> ServerError {
-    if matches!(&error, kube::Error::Api(status) if status.code == 409) {
-        return ServerError::Conflict;
+    let code = if let kube::Error::Api(status) = &error { Some(status.code) } else { None };
+    match code {
+        Some(409) => ServerError::Conflict,
+        // 429: too busy to answer.
+        Some(400..=428 | 430..=499) => ServerError::Refused(Box::new(error)),
+        Some(_) | None => ServerError::Other(Box::new(error)),
     }
-    ServerError::Other(Box::new(error))
 }

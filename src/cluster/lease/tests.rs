@@ -263,6 +263,16 @@ async fn who_starts_during_an_outage_knows_of_it_by_its_first_try() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_is_there() {
+    let a = Running::start(&Store::default(), "a", wall);
+    a.line.always(Fault { refused: true, ..Fault::default() });
+    sleep(60 * SECOND).await;
+    a.line.always(Fault::default());
+    a.wins().await;
+    assert_eq!(a.leadership.returned(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_free_lease_goes_to_the_one_without_handicap() {
     let store = Store::default();
     let a = Running::start(&store, "a", wall);
@@ -328,6 +338,7 @@ fn any_fault() -> impl Strategy<Value = Fault> {
         before: Duration::from_millis(before),
         after: Duration::from_millis(after),
         lost,
+        refused: false,
     })
 }
 
