@@ -112,13 +112,13 @@ impl Mover {
 }
 
 /// Tells whether a half-made move is to be finished: something of it is written, nobody has paused
-/// the location since, and the new leader can lead. Else it is undone; if nothing is written yet,
+/// the location before all was, and the new leader can lead. Else it is undone; if nothing is written yet,
 /// the decision starts afresh.
 fn may_finish(scene: &Scene, location: &Location, record: &MoveRecord) -> bool {
     let mesh = &scene.view.mesh;
     let touched = steps::touched(mesh, &course::goal(record), &record.incident);
     !steps::back(mesh, location, &touched).is_empty()
-        && paused(scene, location).is_none()
+        && (steps::forward(mesh, &record.to).is_empty() || paused(scene, location).is_none())
         && ready(&scene.view, location, &record.to).is_ok()
         && led_by_either(&scene.view, location, record).is_ok()
 }

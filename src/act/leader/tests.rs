@@ -366,14 +366,17 @@ async fn a_pause_lets_no_move_begin_and_undoes_one_that_is_half_made() {
 
 #[tokio::test]
 async fn a_move_of_which_all_is_written_is_not_undone_by_a_pause() {
-    let bed = Bed::with(&["a*", "b", "c"]).await;
-    let wish = wish("i1", "a", "b");
-    let first = stop_after(&bed, 1, &wish, 5).await.unwrap();
-    first.term.end();
-    pause(&bed, "nodes").await;
-    let (mover, _gate, _term) = bed.arbiter(1);
-    let record = mover.hold(&HERE.into(), &wish, &Nudges::new()).await.unwrap();
-    assert_eq!(record.phase, MovePhase::Written);
+    for term in [1, 2] {
+        let bed = Bed::with(&["a*", "b", "c"]).await;
+        let wish = wish("i1", "a", "b");
+        let first = stop_after(&bed, 1, &wish, 5).await.unwrap();
+        first.term.end();
+        pause(&bed, "nodes").await;
+        let (mover, _gate, _term) = bed.arbiter(term);
+        mover.take_over().await.unwrap();
+        let record = mover.hold(&HERE.into(), &wish, &Nudges::new()).await.unwrap();
+        assert_eq!(record.phase, MovePhase::Written, "in term {term}");
+    }
 }
 
 #[tokio::test]
