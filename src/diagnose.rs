@@ -147,14 +147,17 @@ pub fn diagnose(evidence: &Evidence, thresholds: &Thresholds) -> Vec<Finding> {
     findings
 }
 
-/// Judges one kind of flow: what is sharp first, then what only longer windows show. Large packets
-/// go once a minute, and nobody is moved for them: all of them together are judged.
+/// Judges one kind of flow: what is sharp first, then what only longer windows show. Of large packets
+/// a witness sends one a minute and two in a burst, and nobody is moved for them: all of them
+/// together are judged.
 fn findings_of(view: &View<'_>, flow: Flow, explained: &mut BTreeSet<Element>) -> Vec<Finding> {
+    let lately = view.evidence.now - view.thresholds.steady_age;
     if flow == Flow::Large {
-        let lately = Span::Recent(view.evidence.now - view.thresholds.healthy_age);
-        return findings_in(view, flow, lately, explained);
+        let rarely = view.evidence.now - view.thresholds.healthy_age;
+        let recent = Span::Recent { bursts: lately, steady: rarely };
+        return findings_in(view, flow, recent, explained);
     }
-    let recent = Span::Recent(view.evidence.now - view.thresholds.steady_age);
+    let recent = Span::Recent { bursts: lately, steady: lately };
     if let Some(onset) = view.onset(flow, Loss::Whole) {
         let mut findings = findings_in(view, flow, Span::Since(onset), explained);
         let judged = locations(&findings);

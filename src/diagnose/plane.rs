@@ -19,8 +19,13 @@ use crate::evidence::{
 pub(super) enum Span {
     /// Bursts, and what else was sent since then.
     Since(Moment),
-    /// Bursts and steady windows that ended after this.
-    Recent(Moment),
+    /// Bursts and steady windows that ended after these.
+    Recent {
+        /// The least end of a burst.
+        bursts: Moment,
+        /// The least end of a steady window.
+        steady: Moment,
+    },
 }
 
 /// How much of a burst was lost.
@@ -188,12 +193,10 @@ impl<'a> View<'a> {
                 let burst = windows.burst.filter(|burst| self.is_fresh_burst(&burst.window));
                 (burst.and_then(|seen| clip(seen.window, from)), self.clip(windows.steady, from))
             }
-            Span::Recent(ends) => {
-                let recent = |seen: &&Observation| seen.window.newest >= ends;
-                (
-                    self.clip(windows.burst.filter(recent), valid_from),
-                    self.clip(windows.steady.filter(recent), valid_from),
-                )
+            Span::Recent { bursts, steady } => {
+                let burst = windows.burst.filter(|seen| seen.window.newest >= bursts);
+                let steady = windows.steady.filter(|seen| seen.window.newest >= steady);
+                (self.clip(burst, valid_from), self.clip(steady, valid_from))
             }
         };
 

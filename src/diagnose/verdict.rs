@@ -168,7 +168,8 @@ fn forwarded(
     view: &View<'_>,
 ) -> Result<(), Doubt> {
     let (evidence, thresholds) = (view.evidence, view.thresholds);
-    let recent = Span::Recent(evidence.now - thresholds.healthy_age);
+    let healthy = evidence.now - thresholds.healthy_age;
+    let recent = Span::Recent { bursts: healthy, steady: healthy };
     let span = view.onset(Flow::NewUdp, Loss::Whole).map_or(recent, Span::Since);
     let at_home = |node: &NodeName| {
         evidence.mesh.nodes.get(node).is_some_and(|node| node.location == *location)
