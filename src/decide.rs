@@ -71,7 +71,7 @@ pub struct Situation<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Api {
-    /// It does, and was never seen to fail for longer than a few seconds.
+    /// It does, and has for long, or was never seen to fail for longer than a few seconds.
     Steady,
     /// It does not.
     Away,

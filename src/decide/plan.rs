@@ -137,7 +137,6 @@ pub enum Progress {
         /// Who was to lead.
         to: NodeName,
         /// When that move was decided.
-        #[serde(default)]
         decided: UnixTime,
         /// Why, for people.
         why: String,

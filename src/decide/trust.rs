@@ -78,7 +78,8 @@ pub enum Word {
     Converging,
     /// While proving: the move was refused, and nothing was written.
     Refused,
-    /// While proving: written, but it can neither be shown nor undone, as while the API is away.
+    /// While proving: written, but it can neither be shown nor undone, as while the API is away or
+    /// another node leads.
     Stranded,
     /// There are losses through it, not yet a verdict.
     Suspect,

@@ -71,11 +71,8 @@ fn what_became_of_a_move_is_not_held_against_the_next_one_to_the_same_node() {
         |judge: &mut Judge, second| judge.round(at(second)).plan.locations[&cloud].wish.clone();
 
     judge.take(moving("first"), at(1));
-    let refused = Progress::Refused {
-        to: "b".into(),
-        decided: EPOCH.0,
-        why: "a conflict".to_owned(),
-    };
+    let refused =
+        Progress::Refused { to: "b".into(), decided: EPOCH.0, why: "a conflict".to_owned() };
     judge.take(Input::Progress(cloud.clone(), refused), at(1));
     assert_eq!(wish(&mut judge, 1), Wish::Stay);
 

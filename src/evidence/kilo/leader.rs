@@ -122,7 +122,7 @@ pub fn beats(other: &Node, candidate: &Node) -> bool {
 }
 
 /// Returns the writes that make `candidate` lead its location, in their order: first it gets the
-/// annotation, then those that would beat it lose theirs, the present leader last. So a Ready
+/// annotation, then those that may beat it lose theirs, the present leader last. So a Ready
 /// candidate or the old leader leads after each single write, never a third node. Nodes that are
 /// not Ready count too, since they may return.
 #[must_use]
