@@ -43,6 +43,8 @@ pub struct Timing {
     pub renew_within: Duration,
     /// The pause between two tries, lengthened by up to a fifth at random.
     pub retry: Duration,
+    /// A server that has not answered for this long was away.
+    pub away: Duration,
 }
 
 /// A server that has not answered for this long is away: half the time in which a Kilo agent checks
@@ -56,6 +58,7 @@ impl Default for Timing {
             duration: Duration::from_secs(10),
             renew_within: Duration::from_secs(6),
             retry: Duration::from_millis(1500),
+            away: AWAY,
         }
     }
 }
@@ -132,7 +135,7 @@ impl Leadership {
         (sender, Self { held, holder, returned, resigned: watch::Sender::default() })
     }
 
-    /// Returns when the API server last answered again after it had not for [`AWAY`], or after it
+    /// Returns when the API server last answered again after it had not for [`Timing::away`], or
     /// had not answered a process that had just started; none if it never did.
     ///
     /// A holder loses the lease long before it can call the server away, so whoever holds the next

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{AWAY, Fence, Held, Leadership, Server, ServerError, Timing};
+use super::{Fence, Held, Leadership, Server, ServerError, Timing};
 use crate::telemetry::Chain;
 
 /// A foreign lease that asks for more patience than this does not get it.
@@ -271,7 +271,7 @@ impl<S: Server> Candidate<S> {
         let was_away = match self.answered {
             Answered::Unasked => false,
             Answered::Never => true,
-            Answered::At(last) => now - last > AWAY,
+            Answered::At(last) => now - last > self.campaign.timing.away,
         };
         if was_away {
             self.returned.send_replace(Some(now));
