@@ -5,9 +5,9 @@ use std::pin::pin;
 use futures::{AsyncBufReadExt, TryStreamExt};
 use http::Request;
 use k8s_openapi::api::core::v1::Node;
-use kube::Api;
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::client::{Cluster, LEASES, MERGE, NODES, cluster, lease};
@@ -171,15 +171,18 @@ async fn follow(name: &str, config: watcher::Config) {
                 cluster.patch(&path, MERGE, &patch).await.expect(200);
                 "done"
             }
-            Event::Apply(node) => {
-                assert_eq!(node.metadata.labels.unwrap()["a"], "b");
+            Event::Apply(node) if node.labels().get("a").is_some_and(|it| it == "b") => {
                 cluster.delete(&path).await.expect(200);
                 "changed"
             }
+            // A busy server of several parts may have sent all that it knew before it knew of this.
+            Event::Apply(_) => "there",
             Event::Delete(_) => "deleted",
         });
     }
-    assert_eq!(told, ["init", "there", "done", "changed", "deleted"]);
+    assert!(told.contains(&"there"), "{told:?}");
+    told.retain(|event| *event != "there");
+    assert_eq!(told, ["init", "done", "changed", "deleted"]);
 }
 
 #[tokio::test]
