@@ -231,7 +231,7 @@ impl Mover {
             };
             let steps = steps::forward(&scene.view.mesh, &record.to);
             // For a node that is gone, or in another location, there is nothing left to write either.
-            if let Some(error) = obstacle(&scene, location, &record) {
+            if let Some(error) = obstacle(&scene, location, &record, &steps) {
                 return self.give_up(scene, location, error).await;
             }
             if steps.is_empty() {
@@ -423,13 +423,17 @@ fn admissible(view: &View, location: &Location, wish: &Move) -> Result<(), MoveE
 
 /// Returns why a move that has begun must not go on, if so. A pause does not stop one of which all
 /// is written.
-fn obstacle(scene: &Scene, location: &Location, record: &MoveRecord) -> Option<MoveError> {
+fn obstacle(
+    scene: &Scene,
+    location: &Location,
+    record: &MoveRecord,
+    steps: &[steps::Step],
+) -> Option<MoveError> {
     let view = &scene.view;
-    let steps = steps::forward(&view.mesh, &record.to);
     let led =
         || ready(view, location, &record.to).and_then(|()| led_by_either(view, location, record));
     let paused = || paused(scene, location).filter(|_| !steps.is_empty());
-    view.readded(&steps).or_else(|| led().err()).or_else(paused)
+    view.readded(steps).or_else(|| led().err()).or_else(paused)
 }
 
 /// Returns why a location is to be left alone, if it is: by its object or by any of its nodes.
