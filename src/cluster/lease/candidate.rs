@@ -129,13 +129,10 @@ impl<S: Server> Candidate<S> {
                 Ok(Attempt::Won(lease)) => return *lease,
                 Ok(Attempt::NotBefore(wait)) => wait,
                 Err(ServerError::Conflict) => Duration::ZERO,
-                Err(error @ ServerError::Refused(_)) => {
-                    self.hear(Instant::now());
-                    tracing::debug!(error = %Chain(&error), "Lease is out of reach");
-                    Duration::MAX
-                }
-                Err(error @ (ServerError::Silent | ServerError::Other(_))) => {
-                    if matches!(self.answered, Answered::Unasked) {
+                Err(error) => {
+                    if matches!(error, ServerError::Refused(_)) {
+                        self.hear(Instant::now());
+                    } else if matches!(self.answered, Answered::Unasked) {
                         self.answered = Answered::Never;
                     }
                     tracing::debug!(error = %Chain(&error), "Lease is out of reach");
