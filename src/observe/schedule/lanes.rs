@@ -83,7 +83,8 @@ pub(super) struct Lanes {
 #[derive(Debug, Clone, Copy)]
 struct Turn {
     due: Moment,
-    count: usize,
+    /// Where in the round it began.
+    start: usize,
     /// How many turns there were.
     taken: usize,
 }
@@ -112,8 +113,7 @@ impl Lanes {
             let latest = now + period;
             let first = now + period.mul_f64(random.unit());
             let start = random.below(usize::from(u16::MAX));
-            let turn =
-                self.turns.entry(lane).or_insert(Turn { due: first, count: start, taken: 0 });
+            let turn = self.turns.entry(lane).or_insert(Turn { due: first, start, taken: 0 });
             turn.due = turn.due.min(latest);
         }
     }
@@ -173,10 +173,9 @@ impl Lanes {
         now: Moment,
     ) -> Option<usize> {
         let turn = self.turns.get_mut(&lane).filter(|turn| turn.due <= now)?;
-        let taken = turn.taken.saturating_add(1);
+        let (count, taken) = (turn.start.wrapping_add(turn.taken), turn.taken + 1);
         let due = now + random.jitter(lane.period(targets, rates, taken)?);
-        let count = turn.count;
-        *turn = Turn { due, count: count.wrapping_add(1), taken };
+        *turn = Turn { due, taken, ..*turn };
         Some(count)
     }
 }
